@@ -1,0 +1,301 @@
+//! One container of one test, with everything that belongs to it.
+
+use crate::bundle::Bundle;
+use crate::call::{Call, Output};
+use crate::deadline::{until, within};
+use crate::process::Process;
+use crate::runtime::Runtime;
+use nix::errno::Errno;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The mount point of cgroup v2.
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// A container that may or may not have been created yet: its own folder, bundle, state directory,
+/// id and cgroup. All of it is removed when this is dropped, also after a panic.
+#[derive(Debug)]
+pub struct Container {
+    /// The runtime that is asked.
+    pub runtime: Runtime,
+    /// The bundle, editable until (and after) `create`.
+    pub bundle: Bundle,
+    /// The id, unique on this machine.
+    pub id: String,
+    /// The value of `--root`.
+    pub root: PathBuf,
+    folder: PathBuf,
+    created: RefCell<Option<Output>>,
+}
+
+/// The folder of all containers of this process.
+pub fn all() -> PathBuf {
+    env::temp_dir().join(format!("integration-{}", tag()))
+}
+
+/// Tells this process from others, also from those in other pid namespaces.
+fn tag() -> &'static str {
+    static TAG: OnceLock<String> = OnceLock::new();
+    TAG.get_or_init(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!("{}-{:08x}", process::id(), since.subsec_nanos())
+    })
+}
+
+impl Container {
+    /// A container of its own, whose program is `/bin/true` until the bundle is edited.
+    pub fn new(runtime: &Runtime) -> Container {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("it-{}-{}", tag(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = all().join(&id);
+        fs::create_dir_all(folder.join("calls")).expect("make the test's folder");
+        let bundle = Bundle::new(folder.join("bundle"));
+        let root = folder.join("state");
+        let mut container =
+            Container { runtime: runtime.clone(), bundle, id, root, folder, created: RefCell::new(None) };
+        fs::create_dir(container.parent_cgroup()).expect("make the test's cgroup");
+        let path = format!("/{}/container", container.id);
+        container.bundle.set("/linux/cgroupsPath", json!(path));
+        container
+    }
+
+    /// A container whose program is a busybox shell that runs `script`.
+    pub fn sh(runtime: &Runtime, script: &str) -> Container {
+        let mut container = Container::new(runtime);
+        container.bundle.sh(script);
+        container
+    }
+
+    /// A container whose program does nothing until it is killed or gets TERM.
+    pub fn sleeper(runtime: &Runtime) -> Container {
+        Container::sh(runtime, "trap 'exit 143' TERM; while :; do sleep 1000 & wait $!; done")
+    }
+
+    /// Another container that shares this one's state directory, but nothing else.
+    pub fn beside(&self) -> Container {
+        let mut other = Container::new(&self.runtime);
+        other.root.clone_from(&self.root);
+        other
+    }
+
+    /// The test's own folder: free to be used.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The cgroup made by the test, above the container's own.
+    pub fn parent_cgroup(&self) -> PathBuf {
+        Path::new(CGROUPS).join(&self.id)
+    }
+
+    /// The container's own cgroup (with the cgroupfs driver and the default path).
+    pub fn cgroup(&self) -> PathBuf {
+        self.parent_cgroup().join("container")
+    }
+
+    /// A call of the runtime without any global option.
+    pub fn bare_call(&self) -> Call {
+        Call::new(&self.runtime.path, &self.folder.join("calls"))
+    }
+
+    /// A call of the runtime with `--root` and these words.
+    pub fn call<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Call {
+        self.bare_call().arg("--root").arg(&self.root).args(words)
+    }
+
+    /// A call of another program of the host.
+    pub fn host_call(&self, program: &str) -> Call {
+        Call::new(program, &self.folder.join("calls"))
+    }
+
+    /// `create`, with more options before the id.
+    pub fn create_call(&self, options: &[&str]) -> Call {
+        self.call(["create", "--bundle"]).arg(self.bundle.path()).args(options).arg(&self.id)
+    }
+
+    /// `run`, with more options before the id.
+    pub fn run_call(&self, options: &[&str]) -> Call {
+        self.call(["run", "--bundle"]).arg(self.bundle.path()).args(options).arg(&self.id)
+    }
+
+    /// Tries to create the container.
+    pub fn create(&self) -> Output {
+        self.create_with(&[])
+    }
+
+    /// Tries to create the container with more options.
+    pub fn create_with(&self, options: &[&str]) -> Output {
+        self.record(self.create_call(options).run())
+    }
+
+    /// Remembers the output of a call that created the container, see [`Container::stdout`].
+    pub fn record(&self, output: Output) -> Output {
+        *self.created.borrow_mut() = Some(output.clone());
+        output
+    }
+
+    /// Tries to start the container.
+    pub fn start(&self) -> Output {
+        self.call(["start", &self.id]).run()
+    }
+
+    /// Runs the container in the foreground, to its end.
+    pub fn run(&self) -> Output {
+        self.run_call(&[]).run()
+    }
+
+    /// Runs the container in the background.
+    pub fn run_detached(&self) -> Output {
+        self.record(self.run_call(&["--detach"]).run())
+    }
+
+    /// Asks for the state.
+    pub fn state_call(&self) -> Output {
+        self.call(["state", &self.id]).run()
+    }
+
+    /// The state, of a container that must exist.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        self.state_call().ok().no_complaint().json()
+    }
+
+    /// The status, of a container that must exist.
+    #[track_caller]
+    pub fn status(&self) -> String {
+        self.state()["status"].as_str().expect("a status").to_string()
+    }
+
+    /// The process id of the container's init according to `state`.
+    #[track_caller]
+    pub fn pid(&self) -> i32 {
+        let state = self.state();
+        let pid = state["pid"].as_i64().unwrap_or_else(|| panic!("no pid in {state}"));
+        i32::try_from(pid).expect("a process id")
+    }
+
+    /// The container's init.
+    #[track_caller]
+    pub fn process(&self) -> Process {
+        Process::new(self.pid())
+    }
+
+    /// Tries to send a signal.
+    pub fn kill(&self, signal: &str) -> Output {
+        self.call(["kill", &self.id, signal]).run()
+    }
+
+    /// Tries to delete the container.
+    pub fn delete(&self) -> Output {
+        self.call(["delete", &self.id]).run()
+    }
+
+    /// Tries to delete the container whatever its status.
+    pub fn delete_force(&self) -> Output {
+        self.call(["delete", "--force", &self.id]).run()
+    }
+
+    /// Runs words in the container, to their end.
+    pub fn exec<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Output {
+        self.call(["exec", &self.id]).args(words).run()
+    }
+
+    /// Runs a script with the container's shell, to its end.
+    pub fn exec_sh(&self, script: &str) -> Output {
+        self.exec(["/bin/sh", "-c", script])
+    }
+
+    /// Waits until `state` reports this status.
+    #[track_caller]
+    pub fn wait_for(&self, status: &str) {
+        until(&format!("{} is {status}", self.id), || (self.status() == status).then_some(()));
+    }
+
+    /// What the container made with [`Container::create`] or [`Container::run_detached`] has
+    /// written to stdout so far.
+    pub fn stdout(&self) -> String {
+        let created = self.created.borrow();
+        let file = &created.as_ref().expect("a created container").stdout_file;
+        fs::read_to_string(file).unwrap_or_default()
+    }
+
+    /// As [`Container::stdout`], for stderr.
+    pub fn stderr(&self) -> String {
+        let created = self.created.borrow();
+        let file = &created.as_ref().expect("a created container").stderr_file;
+        fs::read_to_string(file).unwrap_or_default()
+    }
+
+    /// Waits until stdout contains `text` and returns stdout.
+    #[track_caller]
+    pub fn wait_stdout(&self, text: &str) -> String {
+        let what = format!("{text:?} on the container's stdout");
+        until(&what, || Some(self.stdout()).filter(|found| found.contains(text)))
+    }
+
+    /// Waits for the container's init, which is this process's child once the runtime has ended,
+    /// and returns its exit code, or 128 plus the signal.
+    pub fn reap(&self, pid: i32) -> i32 {
+        until("the end of the container's init", || match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => Some(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
+            Ok(_) | Err(Errno::EINTR) => None,
+            Err(error) => panic!("wait for {pid}: {error}"),
+        })
+    }
+
+    fn remove_container(&self) {
+        let empty = fs::read_dir(&self.root).map_or(true, |mut entries| entries.next().is_none());
+        if !empty {
+            let _ = self.call(["delete", "--force", &self.id]).deadline(Duration::from_secs(20)).spawn().wait_quietly();
+        }
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.remove_container();
+        remove_cgroup(&self.parent_cgroup());
+        unmount_below(&self.folder);
+        if env::var_os("KEEP").is_none() {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Kills what is in a cgroup and removes it with its children.
+fn remove_cgroup(path: &Path) {
+    let _ = fs::write(path.join("cgroup.kill"), "1");
+    let _ = fs::write(path.join("cgroup.freeze"), "0");
+    within(Duration::from_secs(5), || {
+        remove_folders(path);
+        (!path.exists()).then_some(())
+    });
+}
+
+fn remove_folders(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_folders(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(path);
+}
+
+fn unmount_below(folder: &Path) {
+    let mounts = crate::host::mount_points();
+    let prefix = format!("{}/", folder.display());
+    for point in mounts.iter().rev().filter(|point| point.starts_with(&prefix)) {
+        let _ = Command::new("umount").args(["-l", point]).output();
+    }
+}

@@ -1,0 +1,47 @@
+//! Waiting, never without an end.
+
+use std::cell::Cell;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for anything before it gives up.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// As [`DEADLINE`], for a test that is known to fail.
+const SHORT: Duration = Duration::from_secs(3);
+
+thread_local! {
+    static LIMIT: Cell<Duration> = const { Cell::new(DEADLINE) };
+}
+
+/// How long the test of this thread waits.
+pub fn limit() -> Duration {
+    LIMIT.get()
+}
+
+/// Says whether the test of this thread is known to fail, so that it need not wait for long.
+pub fn expect_failure(known: bool) {
+    LIMIT.set(if known { SHORT } else { DEADLINE });
+}
+
+/// Asks again and again until there is an answer; panics with `what` after [`limit`].
+#[track_caller]
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    within(limit(), ask).unwrap_or_else(|| panic!("waited {:?} in vain: {what}", limit()))
+}
+
+/// Asks again and again until there is an answer or the time is over.
+pub fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + limit;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}

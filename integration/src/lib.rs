@@ -1,0 +1,26 @@
+//! Tests of an OCI runtime's binary in real containers.
+//!
+//! Everything a test needs to build a bundle, call the binary under test, look into the container
+//! and compare the host before and after. The tests themselves are in `tests/containers/`.
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod call;
+pub mod case;
+pub mod container;
+pub mod deadline;
+pub mod host;
+pub mod place;
+pub mod process;
+pub mod runtime;
+pub mod schema;
+
+pub use bundle::Bundle;
+pub use call::{Call, Output, Running};
+pub use case::{Case, Test, group};
+pub use container::Container;
+pub use deadline::until;
+pub use host::Snapshot;
+pub use place::{Need, Place};
+pub use process::Process;
+pub use runtime::{Name, Runtime};

@@ -1,0 +1,138 @@
+//! Where a test can hold: what the machine offers and what a test needs beyond that.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The machine a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Any machine whose `/sys/fs/cgroup` is plain cgroup v2, controllers or not.
+    Any,
+    /// A machine with the cgroup controllers cpu, io, memory and pids.
+    Full,
+}
+
+impl Place {
+    /// What this machine is: the word in `PLACE`, or else what its cgroup controllers say.
+    pub fn here() -> Result<Place, String> {
+        let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
+            .map_err(|error| format!("/sys/fs/cgroup is not plain cgroup v2 ({error}): run under hack/view"))?;
+        match std::env::var("PLACE").as_deref() {
+            Ok("native") => Ok(Place::Any),
+            Ok("uml" | "full") => Ok(Place::Full),
+            Ok(other) => Err(format!("PLACE={other}: expected native, uml or full")),
+            Err(_) => {
+                let has = |name: &str| controllers.split_whitespace().any(|word| word == name);
+                let full = ["cpu", "io", "memory", "pids"].into_iter().all(has);
+                Ok(if full { Place::Full } else { Place::Any })
+            }
+        }
+    }
+
+    /// Why a test for this place cannot run in `here`.
+    pub fn missing(self, here: Place) -> Option<String> {
+        let absent = self == Place::Full && here == Place::Any;
+        absent.then(|| "no cgroup controllers cpu, io, memory, pids: run it in user-mode Linux".to_string())
+    }
+}
+
+/// Something beyond the place without which a test cannot run, so that it is skipped by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Time namespaces.
+    TimeNs,
+    /// User namespaces.
+    UserNs,
+    /// The programs `newuidmap` and `newgidmap`.
+    Uidmap,
+    /// AppArmor switched on in the kernel.
+    AppArmor,
+    /// SELinux switched on in the kernel.
+    SeLinux,
+    /// systemd as process 1.
+    Systemd,
+    /// The program `criu`.
+    Criu,
+    /// The program `script`, which runs a command in a terminal.
+    Script,
+    /// The program `ip`, which makes network namespaces and devices.
+    Ip,
+    /// The program `unshare`.
+    Unshare,
+    /// The program `setpriv`.
+    Setpriv,
+    /// The cgroup controller cpuset.
+    Cpuset,
+    /// The cgroup controller hugetlb.
+    Hugetlb,
+    /// `CAP_SYS_RESOURCE`, without which hard limits cannot be raised.
+    SysResource,
+    /// Two processors.
+    TwoProcessors,
+    /// The resctrl filesystem.
+    Resctrl,
+    /// overlayfs.
+    Overlayfs,
+    /// The file `ns_last_pid`, with which a process id can be given out again.
+    LastPid,
+}
+
+impl Need {
+    /// Why the need is not met on this machine.
+    pub fn missing(self) -> Option<String> {
+        match self {
+            Need::TimeNs => file("/proc/self/ns/time", "no time namespaces"),
+            Need::UserNs => file("/proc/self/ns/user", "no user namespaces"),
+            Need::Uidmap => program("newuidmap").or_else(|| program("newgidmap")),
+            Need::AppArmor => reads("/sys/module/apparmor/parameters/enabled", "Y", "AppArmor is off"),
+            Need::SeLinux => file("/sys/fs/selinux/enforce", "SELinux is off"),
+            Need::Systemd => file("/run/systemd/system", "process 1 is not systemd"),
+            Need::Criu => program("criu"),
+            Need::Script => program("script"),
+            Need::Ip => program("ip"),
+            Need::Unshare => program("unshare"),
+            Need::Setpriv => program("setpriv"),
+            Need::Cpuset => controller("cpuset"),
+            Need::Hugetlb => controller("hugetlb"),
+            Need::SysResource => capability(24, "no CAP_SYS_RESOURCE"),
+            Need::TwoProcessors => file("/sys/devices/system/cpu/cpu1", "only one processor"),
+            Need::Resctrl => file("/sys/fs/resctrl/schemata", "no resctrl filesystem"),
+            Need::LastPid => file("/proc/sys/kernel/ns_last_pid", "no ns_last_pid"),
+            Need::Overlayfs => reads("/proc/filesystems", "overlay", "no overlayfs"),
+        }
+    }
+}
+
+fn file(path: &str, reason: &str) -> Option<String> {
+    (!Path::new(path).exists()).then(|| reason.to_string())
+}
+
+fn reads(path: &str, word: &str, reason: &str) -> Option<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    (!text.split_whitespace().any(|found| found == word)).then(|| reason.to_string())
+}
+
+fn controller(name: &str) -> Option<String> {
+    reads("/sys/fs/cgroup/cgroup.controllers", name, &format!("no cgroup controller {name}"))
+}
+
+fn program(name: &str) -> Option<String> {
+    let found = Command::new("sh")
+        .args(["-c", "command -v \"$1\"", "sh", name])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    (!found).then(|| format!("no program {name}"))
+}
+
+fn capability(bit: u32, reason: &str) -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
+    (mask >> bit & 1 == 0).then(|| reason.to_string())
+}

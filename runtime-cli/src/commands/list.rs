@@ -1,0 +1,81 @@
+//! `list`: the containers of one root.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+
+use runtime_core::State;
+
+use super::{Context, Result, print, print_json};
+use crate::args::{ListArgs, ListFormat};
+use crate::root;
+
+/// Prints the containers. One whose record cannot be read is a warning and does not hide the others.
+pub fn list(args: &ListArgs, context: &Context) -> Result {
+    let listed = match root::open(context.globals.root.as_deref())? {
+        Some(store) => store.list()?,
+        None => Vec::new(),
+    };
+    if args.quiet {
+        print(&listed.iter().map(|(id, _)| format!("{id}\n")).collect::<String>());
+        return Ok(());
+    }
+    let mut states = Vec::new();
+    for (id, state) in listed {
+        match state {
+            Ok(state) => states.push(state),
+            Err(error) => context.log.warning(&format!("load container {id}: {error}")),
+        }
+    }
+    match args.format {
+        ListFormat::Table => print(&table(states.iter().map(row))),
+        ListFormat::Json => print_json(&states)?,
+    }
+    Ok(())
+}
+
+type Row = [String; 6];
+
+fn row(state: &State) -> Row {
+    [
+        state.id.clone(),
+        state.pid.to_string(),
+        state.status.to_string(),
+        state.bundle.display().to_string(),
+        state.created.clone(),
+        state.owner.clone(),
+    ]
+}
+
+/// The table as runc prints it: columns at least 12 wide, with 3 blanks between them, the last one as wide as it is.
+fn table(rows: impl Iterator<Item = Row>) -> String {
+    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let rows: Vec<Row> = std::iter::once(head).chain(rows).collect();
+    let mut text = String::new();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count() + 3).max().unwrap_or(0).max(12);
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    for [cells @ .., last] in &rows {
+        for (cell, width) in cells.iter().zip(&widths) {
+            let _ = write!(text, "{cell:width$}");
+        }
+        text.push_str(last);
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_runcs() {
+        assert_eq!(table(std::iter::empty()), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+        let row = ["web", "4242", "running", "/run/a/long/bundle", "2026-11-21T02:15:00Z", "root"].map(str::to_owned);
+        assert_eq!(
+            table(std::iter::once(row)),
+            "ID          PID         STATUS      BUNDLE               CREATED                OWNER\n\
+             web         4242        running     /run/a/long/bundle   2026-11-21T02:15:00Z   root\n"
+        );
+    }
+}

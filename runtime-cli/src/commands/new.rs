@@ -1,0 +1,82 @@
+//! What `create` and `run` have in common: the container is made, and its pid file is written.
+
+#![forbid(unsafe_code)]
+
+use runtime_core::{Bundle, Container, CreateOptions, Host, Plan, Stdio, Store};
+
+use super::{Context, Result};
+use crate::args::{NewContainer, PlanChoices};
+use crate::phrases::Failure;
+use crate::{pid_file, root};
+
+/// A container that has just been made, and the number of its first process.
+pub struct New {
+    /// Where it is recorded.
+    pub store: Store,
+    /// The container.
+    pub container: Container,
+    /// Its first process.
+    pub pid: i32,
+}
+
+/// Makes a container. If this fails there is none, and no pid file.
+pub fn make(args: &NewContainer, context: &Context) -> Result<New> {
+    refuse_what_is_missing(args, context)?;
+    let bundle = Bundle::open(&args.bundle)?;
+    if args.console_socket.is_some() {
+        return Err(Failure::new(if bundle.terminal() {
+            "--console-socket: containers with a terminal are not supported yet; set process.terminal to false and leave the flag out"
+        } else {
+            "cannot use console socket if runc will not detach or allocate tty"
+        }));
+    }
+    let plan = Plan::create(&bundle, &Host::probe()?, &options(&args.id, &args.choices))?;
+    for line in plan.to_string().lines() {
+        context.log.debug(line);
+    }
+    let store = root::open_for_new(context.globals.root.as_deref())?;
+    let container = store.create(&args.id, &plan, Stdio::inherit())?;
+    let pid = write_pid(args, &container).inspect_err(|_| discard(&store, args, context))?;
+    // Not before: after a failure the log holds the error and nothing else, which Podman relies on.
+    for note in plan.notes().iter().filter(|note| note.warn) {
+        context.log.warning(&format!("{}: {}", note.at, note.text));
+    }
+    Ok(New { store, container, pid })
+}
+
+/// Removes a container that cannot be used after all; the failure behind it is what gets reported.
+pub fn discard(store: &Store, args: &NewContainer, context: &Context) {
+    if let Err(error) = store.delete(&args.id, true) {
+        context.log.warning(&format!("delete the failed container: {error}"));
+    }
+}
+
+fn write_pid(args: &NewContainer, container: &Container) -> Result<i32> {
+    let pid = container.pid().ok_or_else(|| Failure::new("the first process of the new container is unknown"))?;
+    if let Some(path) = &args.pid_file {
+        pid_file::write(path, pid)?;
+    }
+    Ok(pid)
+}
+
+/// What the plan depends on besides the bundle and the machine.
+pub fn options(id: &str, choices: &PlanChoices) -> CreateOptions {
+    let mut options = CreateOptions::new(id);
+    options.no_pivot = choices.no_pivot;
+    options.no_new_keyring = choices.no_new_keyring;
+    options
+}
+
+/// Refuses options that later versions will carry out: ignoring them would give another container than asked for.
+fn refuse_what_is_missing(args: &NewContainer, context: &Context) -> Result {
+    let refusal = if context.globals.systemd_cgroup {
+        "--systemd-cgroup: the systemd cgroup driver is not supported yet; leave the flag out to use cgroupfs"
+    } else if args.pidfd_socket.is_some() {
+        "--pidfd-socket: passing the pidfd is not supported yet; leave the flag out and use --pid-file"
+    } else if args.preserve_fds > 0 {
+        "--preserve-fds: passing further file descriptors is not supported yet; leave the flag out or give 0"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(refusal))
+}

@@ -1,0 +1,24 @@
+//! `plan`: what `create` would do, for reading and for tests.
+
+#![forbid(unsafe_code)]
+
+use runtime_core::{Bundle, Host, Plan};
+
+use super::{Result, new, print, print_json};
+use crate::args::PlanArgs;
+use crate::phrases::Failure;
+
+/// Prints the plan of a container, with what is to be known about it. Fails as `create` would if something in it is refused.
+pub fn plan(args: &PlanArgs) -> Result {
+    let options = new::options(&args.id, &args.choices);
+    let plan = Plan::create(&Bundle::open(&args.bundle)?, &Host::probe()?, &options)?;
+    if args.json {
+        print_json(&plan.to_json())?;
+    } else {
+        print(&plan.to_string());
+    }
+    match plan.refusals() {
+        [] => Ok(()),
+        refusals => Err(Failure::new(refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))),
+    }
+}

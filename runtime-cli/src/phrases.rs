@@ -1,0 +1,89 @@
+//! The phrases by which engines recognise what went wrong, appended to the precise error.
+//!
+//! Engines have no other way to tell a missing program from a broken runtime than to search the text of
+//! the error, and the texts are runc's. Docker makes the exit code of `docker run` of them, containerd and
+//! CRI-O learn whether a container is gone already. The precise error comes first, the phrase last, and
+//! only if the error does not contain it anyway.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::path::Path;
+
+use runtime_core::{Errno, Error, StepError};
+
+/// Why a command failed, as its reader gets to see it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure(String);
+
+impl Failure {
+    /// A failure in words of our own.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// A file could not be read, written or made. The errno is given by its name only: engines would
+    /// take its text for an error about the container's program.
+    pub fn file(doing: &str, path: &Path, error: &std::io::Error) -> Self {
+        let path = path.display();
+        match error.raw_os_error() {
+            Some(errno) => Self(format!("{doing} {path}: {:?}", Errno::from_raw(errno))),
+            None => Self(format!("{doing} {path}: {error}")),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match phrase(&error) {
+            Some(phrase) if !text.contains(phrase) => Self(format!("{text}: {phrase}")),
+            _ => Self(text),
+        }
+    }
+}
+
+/// What engines search for in an error of this kind. Errors about a container's state say it themselves.
+fn phrase(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Step(step) if is_about_program(step) => of_program(step),
+        // The process ended between the look at its state and the signal.
+        Error::Step(step) if step.errno == Errno::ESRCH && step.call.contains("signal") => {
+            Some("container not running")
+        }
+        _ => None,
+    }
+}
+
+/// Whether the step looks for the container's program or executes it.
+fn is_about_program(step: &StepError) -> bool {
+    step.origin.as_ref().is_some_and(|origin| origin.as_str().starts_with("process.args"))
+}
+
+fn of_program(step: &StepError) -> Option<&'static str> {
+    match step.errno {
+        Errno::ENOENT if is_bare(step) => Some("executable file not found in $PATH"),
+        Errno::ENOENT => Some("no such file or directory"),
+        Errno::EACCES => Some("permission denied"),
+        Errno::EPERM => Some("operation not permitted"),
+        Errno::EISDIR => Some("is a directory"),
+        Errno::ENOTDIR => Some("not a directory"),
+        Errno::ENOEXEC => Some("exec format error"),
+        _ => None,
+    }
+}
+
+/// Whether a name was looked for in `PATH`. When a program that was found is executed, `ENOENT` is about its interpreter.
+fn is_bare(step: &StepError) -> bool {
+    step.doing.strip_prefix("find ").is_some_and(|name| !name.contains('/'))
+}
+
+#[cfg(test)]
+#[path = "phrases_tests.rs"]
+mod tests;

@@ -1,0 +1,26 @@
+//! Birth: the line at which the container's process comes into being.
+
+#![forbid(unsafe_code)]
+
+use crate::fault::Result;
+use crate::run::View;
+use crate::step::{Gate, Slot};
+use crate::sys::net::send_with_fd;
+use crate::sys::process::{Born, clone, exit, fork3};
+
+/// One `clone3` with all new namespaces, into the container's cgroup. The child goes on with the next line as
+/// the host's own child; the parent passes the pidfd to the host, which is right even if somebody in the
+/// caller's process reaps foreign children, and ends.
+pub fn birth(view: &View<'_>, namespaces: u32, cgroup: Option<Slot>) -> Result {
+    // A rootless container without limits may have no cgroup of its own; its slot is empty then.
+    let cgroup = cgroup.map(|slot| view.slot(slot)).filter(|fd| fd.0 >= 0);
+    match fork3(clone::PARENT | u64::from(namespaces), cgroup)? {
+        Born::Child => Ok(()),
+        Born::Parent(pid, pidfd) => {
+            let mut message = [Gate::Born as u8, 0, 0, 0, 0];
+            message[1..].copy_from_slice(&pid.to_ne_bytes());
+            send_with_fd(view.frame.gate(), &message, pidfd)?;
+            exit(0)
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Mounts: everything is prepared detached, with its attributes, and attached by descriptor (rule R3).
+
+#![forbid(unsafe_code)]
+
+use core::ffi::CStr;
+
+use crate::fault::{Call, Errno, Fault, Result};
+use crate::run::{Context, View};
+use crate::step::{MountRecord, Slot, Text, Words};
+use crate::sys::fd::{self, Closing, Fd, kind, open};
+use crate::sys::mount::{self, MountAttr, attr, propagation};
+use crate::{path, proc};
+
+/// Opens a source in init's copy of the host's mounts and keeps the tree in `slot`.
+pub fn open_source(view: &View<'_>, slot: Slot, source: Text, recursive: bool) -> Result {
+    let tree = Closing(mount::clone_tree(Fd::CWD, view.frame.text(source), recursive)?);
+    fd::dup_onto(tree.0, view.slot(slot))
+}
+
+/// Carries out one mount.
+pub fn mount(view: &View<'_>, cx: &Context, words: Words) -> Result {
+    let mut raw = [0; MountRecord::LEN as usize];
+    for (place, word) in raw.iter_mut().zip(view.frame.words(words)) {
+        *place = word;
+    }
+    let record = MountRecord::from_words(raw);
+    let target = view.frame.text(Text(record.target));
+    match record.from {
+        MountRecord::FROM_FILESYSTEM => filesystem(view, cx, &record, target),
+        MountRecord::FROM_TARGET => change(view, cx, &record, target),
+        _ => tree(cx, view.slot(Slot(record.slot)), &record, target),
+    }
+}
+
+fn filesystem(view: &View<'_>, cx: &Context, record: &MountRecord, target: &CStr) -> Result {
+    let covered = path::find(cx.root, target, open::DIRECTORY).and_then(|found| fd::stat(found.0)).ok();
+    let target = if has(record, MountRecord::WITH_ORDINARY_TARGET) {
+        ordinary_directory(cx.root, target)?
+    } else {
+        path::make_directory(cx.root, target)?
+    };
+    outside_procfs(target.0, record)?;
+    let fs = Closing(mount::fsopen(view.frame.text(Text(record.what)))?);
+    if record.source != MountRecord::NO_TEXT {
+        mount::fs_string(fs.0, c"source", view.frame.text(Text(record.source)))?;
+    }
+    if let Some(covered) = covered.filter(|_| has(record, MountRecord::WITH_MODE_OF_TARGET)) {
+        mount::fs_string(fs.0, c"mode", octal(covered.mode & 0o7777, &mut [0; 8]))?;
+    }
+    let made = configure(view, fs.0, record).and_then(|()| {
+        mount::fs_create(fs.0)?;
+        mount::fsmount(fs.0, record.set.into())
+    });
+    let mounted = Closing(made.inspect_err(|_| explain(view, fs.0))?);
+    spread(mounted.0, record)?;
+    mount::attach(mounted.0, target.0)?;
+    if has(record, MountRecord::WITH_HOLD) { fd::dup_onto(mounted.0, view.slot(Slot(record.slot))) } else { Ok(()) }
+}
+
+fn tree(cx: &Context, tree: Fd, record: &MountRecord, target: &CStr) -> Result {
+    if has(record, MountRecord::WITH_PROCFS_SOURCE) && !proc::is_root(tree)? {
+        return Err(Fault::new(Call::PROCFS, Errno::INVAL));
+    }
+    let target = if fd::stat(tree)?.is(kind::DIR) {
+        path::make_directory(cx.root, target)?
+    } else {
+        path::make_file(cx.root, target)?
+    };
+    outside_procfs(target.0, record)?;
+    spread(tree, record)?;
+    let own = MountAttr { set: record.set.into(), clear: record.clear.into(), ..MountAttr::default() };
+    if !own.is_empty() {
+        mount::set_attr(tree, false, &own)?;
+    }
+    mount::attach(tree, target.0)?;
+    fd::close(tree)
+}
+
+/// A link of the image must not lead a mount into procfs, where it could cover what a mask is meant for. The root of
+/// a procfs is what a later entry for the same place covers.
+fn outside_procfs(target: Fd, record: &MountRecord) -> Result {
+    let inside = fd::filesystem(target)? == proc::MAGIC && !proc::is_root(target)?;
+    if inside && !has(record, MountRecord::WITH_PROCFS_TARGET) {
+        return Err(Fault::new(Call::ORDINARY_DIRECTORY, Errno::INVAL));
+    }
+    Ok(())
+}
+
+/// Changes the mount that is at the target.
+fn change(view: &View<'_>, cx: &Context, record: &MountRecord, target: &CStr) -> Result {
+    let target = path::find(cx.root, target, 0)?;
+    if has(record, MountRecord::WITH_RECONFIGURE) {
+        let fs = Closing(mount::fspick(target.0)?);
+        let done = configure(view, fs.0, record).and_then(|()| mount::fs_reconfigure(fs.0));
+        done.inspect_err(|_| explain(view, fs.0))?;
+    }
+    let own = MountAttr { set: record.set.into(), clear: record.clear.into(), ..MountAttr::default() };
+    if !own.is_empty() {
+        mount::set_attr(target.0, false, &own)?;
+    }
+    spread(target.0, record)
+}
+
+/// Propagation and recursive attributes, in the order in which the options are meant: all first, then the one.
+fn spread(mounted: Fd, record: &MountRecord) -> Result {
+    let all = MountAttr {
+        set: record.set_all.into(),
+        clear: record.clear_all.into(),
+        propagation: record.propagation_all.into(),
+        userns_fd: 0,
+    };
+    if !all.is_empty() {
+        mount::set_attr(mounted, true, &all)?;
+    }
+    let own = MountAttr { propagation: record.propagation.into(), ..MountAttr::default() };
+    if own.is_empty() { Ok(()) } else { mount::set_attr(mounted, false, &own) }
+}
+
+const fn has(record: &MountRecord, flag: u32) -> bool {
+    record.flags & flag != 0
+}
+
+fn configure(view: &View<'_>, fs: Fd, record: &MountRecord) -> Result {
+    for index in 0..record.option_count {
+        let key = view.frame.text(Text(view.frame.word(record.options + 2 * index)));
+        match view.frame.word(record.options + 2 * index + 1) {
+            MountRecord::NO_TEXT => mount::fs_flag(fs, key)?,
+            value => mount::fs_string(fs, key, view.frame.text(Text(value)))?,
+        }
+    }
+    Ok(())
+}
+
+/// Passes on what the kernel wrote about a refused option: `e tmpfs: Unknown parameter 'foo'`.
+fn explain(view: &View<'_>, fs: Fd) {
+    let mut text = [0; crate::slate::MESSAGE];
+    if let Ok(len) = fd::read(fs, &mut text) {
+        view.slate.say(&text[..len]);
+    }
+}
+
+/// `/proc` and `/sys` must be ordinary directories: reached over a link, they would be mounted elsewhere and
+/// the masks would miss them (CVE-2019-19921).
+fn ordinary_directory(root: Fd, target: &CStr) -> Result<Closing> {
+    match path::find_ordinary(root, target, open::DIRECTORY) {
+        Err(fault) if fault.is(Errno::NOENT) => path::make_directory(root, target),
+        Err(fault) if fault.is(Errno::LOOP) || fault.is(Errno::NOTDIR) => {
+            Err(Fault::new(Call::ORDINARY_DIRECTORY, Errno::NOTDIR))
+        }
+        result => result,
+    }
+}
+
+/// Makes a mount read-only by its descriptor.
+pub fn make_readonly(mounted: Fd) -> Result {
+    mount::set_attr(mounted, false, &MountAttr { set: attr::RDONLY, ..MountAttr::default() })
+}
+
+/// Makes a path read-only with everything below (rule R10). Only a path that is not there is skipped (rule R14).
+pub fn readonly_path(cx: &Context, target: &CStr) -> Result {
+    let Some(target) = existing(cx, target)? else { return Ok(()) };
+    let tree = Closing(mount::clone_tree(target.0, c"", true)?);
+    mount::set_attr(tree.0, true, &MountAttr { set: attr::RDONLY, ..MountAttr::default() })?;
+    mount::attach(tree.0, target.0)
+}
+
+/// Hides a path: a file behind the null device, a directory behind an empty one.
+pub fn mask_path(cx: &mut Context, target: &CStr) -> Result {
+    let Some(target) = existing(cx, target)? else { return Ok(()) };
+    let cover = if fd::stat(target.0)?.is(kind::DIR) {
+        if cx.empty == Fd(-1) {
+            cx.empty = empty_directory()?;
+            return mount::attach(cx.empty, target.0);
+        }
+        Closing(mount::clone_tree(cx.empty, c"", false)?)
+    } else {
+        Closing(mount::clone_tree(cx.null, c"", false)?)
+    };
+    let private = MountAttr { propagation: propagation::PRIVATE, ..MountAttr::default() };
+    mount::set_attr(cover.0, false, &private)?;
+    mount::attach(cover.0, target.0)
+}
+
+fn existing(cx: &Context, target: &CStr) -> Result<Option<Closing>> {
+    match path::find(cx.root, target, 0) {
+        Err(fault) if fault.is(Errno::NOENT) || fault.is(Errno::NOTDIR) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// One read-only tmpfs without room for anything.
+fn empty_directory() -> Result<Fd> {
+    let fs = Closing(mount::fsopen(c"tmpfs")?);
+    mount::fs_string(fs.0, c"nr_blocks", c"1")?;
+    mount::fs_string(fs.0, c"nr_inodes", c"1")?;
+    mount::fs_create(fs.0)?;
+    mount::fsmount(fs.0, attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)
+}
+
+fn octal(mode: u32, buffer: &mut [u8; 8]) -> &CStr {
+    for (place, digit) in buffer[..5].iter_mut().zip((0..5).rev()) {
+        *place = b'0' + ((mode >> (3 * digit)) & 7) as u8;
+    }
+    CStr::from_bytes_until_nul(buffer).unwrap_or(c"")
+}

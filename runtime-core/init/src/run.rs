@@ -1,0 +1,151 @@
+//! The loop: note the step, carry it out, note what failed. And the one `match`.
+
+#![forbid(unsafe_code)]
+
+use crate::fault::{Call, Errno, Fault, Result};
+use crate::frame::Reader;
+use crate::slate::Slate;
+use crate::step::{Gate, Slot, Step};
+use crate::sys::fd::{self, Fd};
+use crate::sys::memory::Mapping;
+use crate::sys::process::{self, CapSets, Prctl};
+use crate::{birth, creds, devices, mounts, namespaces, proc, program, rootfs};
+
+/// The few values that flow from one step to a later one.
+pub(crate) struct Context {
+    /// The root file system; after `enter rootfs` it is `/`.
+    pub root: Fd,
+    /// Our own null device.
+    pub null: Fd,
+    /// The empty directory that masks directories.
+    pub empty: Fd,
+    /// Our own procfs.
+    pub procfs: Fd,
+    /// The working directory was entered with the runtime's rights.
+    pub entered: bool,
+    /// Path of the program.
+    pub program: program::Path,
+}
+
+/// What every step may read.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub frame: Reader<'a>,
+    pub slate: &'a Slate,
+    pub mapping: &'a Mapping,
+}
+
+impl View<'_> {
+    pub fn slot(&self, slot: Slot) -> Fd {
+        self.frame.slot(slot)
+    }
+}
+
+/// Carries out the Frame in `mapping`. Returns only if a step fails, with the status to exit with.
+#[must_use]
+pub fn run(mapping: &Mapping) -> i32 {
+    const NO_FRAME: i32 = 2;
+    const FAILED: i32 = 1;
+    let plan = frame_of(mapping);
+    let Some((frame, slate)) = plan else { return NO_FRAME };
+    let view = View { frame, slate, mapping };
+    let none = Fd(-1);
+    let mut cx =
+        Context { root: none, null: none, empty: none, procfs: none, entered: false, program: program::Path::new() };
+    for index in 0..frame.steps() {
+        slate.at(index + 1);
+        let Some(step) = frame.step(index) else {
+            slate.fail(Fault::new(Call::FRAME, Errno::INVAL));
+            return FAILED;
+        };
+        if let Err(fault) = carry_out(step, &view, &mut cx) {
+            slate.fail(fault);
+            return FAILED;
+        }
+    }
+    FAILED
+}
+
+fn frame_of(mapping: &Mapping) -> Option<(Reader<'_>, &Slate)> {
+    let plan = crate::frame::plan_len(mapping.bytes(0, crate::frame::HEADER.min(mapping.len())))?;
+    let frame = Reader::new(mapping.bytes(0, plan), mapping.len())?;
+    Some((frame, mapping.slate(frame.layout().slate)?))
+}
+
+fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
+    let frame = &view.frame;
+    match step {
+        Step::ResetInherited {} => reset_inherited(),
+        Step::OomScore { score } => proc::write_own(c"/proc/self/oom_score_adj", frame.text(score)),
+        Step::NotDumpable {} => process::prctl(Prctl::SetDumpable, 0, 0),
+        Step::Join { ns, slot } => process::setns(view.slot(slot), ns.flag()),
+        Step::TimeOffsets { offsets } => namespaces::time_offsets(frame.text(offsets)),
+        Step::Birth { namespaces, cgroup } => birth::birth(view, namespaces, cgroup),
+        Step::Await { gate } => wait_at(view, gate),
+        Step::BecomeRoot {} => namespaces::become_root(),
+        Step::Session {} => process::setsid(),
+        Step::AllCpus {} => process::all_cpus(),
+        Step::Keyring { name } => namespaces::keyring(frame.text(name)),
+        Step::Hostname { name } => process::set_hostname(frame.text(name)),
+        Step::Domainname { name } => process::set_domainname(frame.text(name)),
+        Step::Loopback {} => crate::sys::net::raise_loopback(),
+        Step::Propagation { kind } => rootfs::propagation(kind, true),
+        Step::OpenSource { slot, path, recursive } => mounts::open_source(view, slot, path, recursive == 1),
+        Step::OpenNull {} => devices::open_null(cx),
+        Step::OpenProc {} => proc::open(cx),
+        Step::Rootfs { path, slot, propagation } => rootfs::attach(view, cx, path, slot, propagation),
+        Step::PlainRootfs { path } => rootfs::plain(view, cx, path),
+        Step::Mount { record } => mounts::mount(view, cx, record),
+        Step::ReadonlyMount { slot } => mounts::make_readonly(view.slot(slot)),
+        Step::Device { path, mode_and_device, owner } => devices::node(view, cx, path, mode_and_device, owner),
+        Step::DeviceBind { path, slot } => devices::bind(view, cx, path, slot),
+        Step::Symlink { path, target } => devices::symlink(view, cx, path, target),
+        Step::Ptmx {} => devices::ptmx(cx),
+        Step::MakeDirectory { path } => crate::path::make_directory(cx.root, frame.text(path)).map(drop),
+        Step::Sysctl { path, value } => proc::sysctl(cx, frame.text(path), frame.text(value)),
+        Step::ReadonlyPath { path } => mounts::readonly_path(cx, frame.text(path)),
+        Step::MaskPath { path } => mounts::mask_path(cx, frame.text(path)),
+        Step::ReadonlyRoot {} => mounts::make_readonly(cx.root),
+        Step::Unmount { path } => crate::sys::mount::detach(frame.text(path)),
+        Step::EnterRoot { how } => rootfs::enter(cx, how),
+        Step::RootPropagation { kind, recursive } => rootfs::propagation(kind, recursive == 1),
+        Step::NoNewPrivs {} => process::prctl(Prctl::SetNoNewPrivs, 1, 0),
+        Step::Bounding { keep } => creds::bounding(keep),
+        Step::OwnStdio { uid } => creds::own_stdio(uid),
+        Step::Groups { groups } => creds::groups(view, groups),
+        Step::Ids { uid, gid } => creds::ids(uid, gid),
+        Step::Capabilities { effective, permitted, inheritable } => {
+            process::capset(&CapSets { effective, permitted, inheritable })
+        }
+        Step::Ambient { raise } => creds::ambient(raise),
+        Step::Umask { mask } => {
+            process::umask(mask);
+            Ok(())
+        }
+        Step::Enterdir { path } => program::enter_directory(cx, frame.text(path)),
+        Step::Cwd { path } => program::working_directory(cx, frame.text(path)),
+        Step::FindProgram { args, path } => program::find(view, cx, args, path),
+        Step::WaitForStart { slot } => program::wait_for_start(view, slot),
+        Step::Filter { flags } => program::filter(view, flags),
+        Step::Execute { args, env, home_of } => Err(program::execute(view, cx, args, env, home_of)),
+    }
+}
+
+/// Signals, death signal, umask and descriptors are the caller's until now.
+fn reset_inherited() -> Result {
+    process::reset_signals()?;
+    process::prctl(Prctl::SetPdeathsig, 0, 0)?;
+    process::umask(0);
+    fd::cloexec_from(3)
+}
+
+/// Tells the host where init stands and waits for its byte. An end of file means that the host is gone.
+fn wait_at(view: &View<'_>, gate: Gate) -> Result {
+    let fd = view.frame.gate();
+    fd::write(fd, &[gate as u8])?;
+    let mut go = [0];
+    match fd::read(fd, &mut go)? {
+        1 if go[0] == gate as u8 => Ok(()),
+        _ => Err(Fault::new(Call::GATE, Errno(32))),
+    }
+}

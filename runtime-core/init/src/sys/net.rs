@@ -1,0 +1,81 @@
+//! The gate's messages, and raising the loopback device.
+
+use core::mem::size_of;
+
+use super::fd::Fd;
+use super::{arch, plain, special};
+use crate::fault::Result;
+
+#[repr(C)]
+struct IoVec {
+    base: usize,
+    len: usize,
+}
+
+#[repr(C)]
+struct MsgHdr {
+    name: usize,
+    name_len: usize,
+    iov: usize,
+    iov_len: usize,
+    control: usize,
+    control_len: usize,
+    flags: usize,
+}
+
+/// A control message with one descriptor: `struct cmsghdr`, the fd, padding.
+#[repr(C)]
+struct Rights {
+    len: usize,
+    level: i32,
+    kind: i32,
+    fd: i32,
+    pad: i32,
+}
+
+/// `sendmsg(socket, bytes, SCM_RIGHTS fd)`. `MSG_NOSIGNAL`: a host that is gone is an error, not a signal.
+///
+/// # Errors
+/// As sendmsg(2).
+pub fn send_with_fd(socket: Fd, bytes: &[u8], fd: Fd) -> Result {
+    const SOL_SOCKET: i32 = 1;
+    const SCM_RIGHTS: i32 = 1;
+    const MSG_NOSIGNAL: usize = 0x4000;
+    let iov = IoVec { base: bytes.as_ptr() as usize, len: bytes.len() };
+    let rights = Rights { len: 20, level: SOL_SOCKET, kind: SCM_RIGHTS, fd: fd.0, pad: 0 };
+    let header = MsgHdr {
+        name: 0,
+        name_len: 0,
+        iov: (&raw const iov) as usize,
+        iov_len: 1,
+        control: (&raw const rights) as usize,
+        control_len: size_of::<Rights>(),
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the header and the buffers it names, all of which live across the call.
+    unsafe { special(arch::sendmsg, [socket.arg(), (&raw const header) as usize, MSG_NOSIGNAL]) }.map(drop)
+}
+
+/// Sets `IFF_UP` on `lo` in the current network namespace.
+///
+/// # Errors
+/// As netdevice(7).
+pub fn raise_loopback() -> Result {
+    const AF_INET: usize = 2;
+    const SOCK_DGRAM_CLOEXEC: usize = 2 | 0o2_000_000;
+    const SIOCSIFFLAGS: usize = 0x8914;
+    const IFF_UP_RUNNING: u16 = 0x1 | 0x40;
+    #[repr(C)]
+    struct IfReq {
+        name: [u8; 16],
+        flags: u16,
+        rest: [u8; 22],
+    }
+    let mut request = IfReq { name: [0; 16], flags: IFF_UP_RUNNING, rest: [0; 22] };
+    request.name[..2].copy_from_slice(b"lo");
+    let socket = plain(arch::socket, [AF_INET, SOCK_DGRAM_CLOEXEC, 0]).map(Fd::from_result)?;
+    // SAFETY: the kernel reads one `struct ifreq`, which is 40 bytes on 64-bit architectures.
+    let result = unsafe { special(arch::ioctl, [socket.arg(), SIOCSIFFLAGS, (&raw const request) as usize]) };
+    super::fd::close(socket)?;
+    result.map(drop)
+}

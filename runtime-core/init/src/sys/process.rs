@@ -1,0 +1,306 @@
+//! Calls on the process itself: namespaces, identity, signals, birth and execve.
+
+use core::ffi::CStr;
+use core::mem::size_of;
+use core::ptr::null;
+
+use super::fd::Fd;
+use super::{arch, plain, special, text_first};
+use crate::fault::{Fault, Result};
+
+/// `struct clone_args` (`linux/sched.h`).
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct CloneArgs {
+    pub flags: u64,
+    pub pidfd: u64,
+    pub child_tid: u64,
+    pub parent_tid: u64,
+    pub exit_signal: u64,
+    pub stack: u64,
+    pub stack_size: u64,
+    pub tls: u64,
+    pub set_tid: u64,
+    pub set_tid_size: u64,
+    pub cgroup: u64,
+}
+
+/// Flags of `clone3` that are used here.
+pub mod clone {
+    /// Share the memory until the child executes a program.
+    pub const VM: u64 = 0x100;
+    /// The parent sleeps until the child executes a program or exits.
+    pub const VFORK: u64 = 0x4000;
+    /// Return a pidfd of the child.
+    pub const PIDFD: u64 = 0x1000;
+    /// The child's parent is the caller's parent.
+    pub const PARENT: u64 = 0x8000;
+    /// The child's handled signals are set to default.
+    pub const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+    /// The child is born in the given cgroup.
+    pub const INTO_CGROUP: u64 = 0x2_0000_0000;
+}
+
+/// What a birth gave: the parent's view, or the child's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Born {
+    /// In the parent: the child's pid as the parent sees it, and its pidfd.
+    Parent(i32, Fd),
+    /// In the child.
+    Child,
+}
+
+/// `clone3({flags | CLONE_PIDFD, cgroup})` like fork: the child goes on with a copy of the memory.
+///
+/// # Errors
+/// As clone(2).
+pub fn fork3(flags: u64, cgroup: Option<Fd>) -> Result<Born> {
+    let mut pidfd = -1_i32;
+    let mut args = CloneArgs { flags: flags | clone::PIDFD, pidfd: (&raw mut pidfd) as u64, ..CloneArgs::default() };
+    if let Some(cgroup) = cgroup {
+        args.flags |= clone::INTO_CGROUP;
+        args.cgroup = cgroup.arg() as u64;
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of this stack; the kernel writes the pidfd of
+    // the parent only, to a variable that lives across the call.
+    let pid = unsafe { special(arch::clone3, [(&raw const args) as usize, size_of::<CloneArgs>()]) }?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "pids are below 2^22")]
+    Ok(if pid == 0 { Born::Child } else { Born::Parent(pid as i32, Fd(pidfd)) })
+}
+
+/// `exit_group(status)`.
+pub fn exit(status: i32) -> ! {
+    loop {
+        #[expect(clippy::cast_sign_loss, reason = "the kernel takes the low byte")]
+        let _: Result<usize> = plain(arch::exit_group, [status as usize]);
+    }
+}
+
+/// `execve(path, argv, envp)`. Returns only if it fails.
+///
+/// `argv` and `envp` are made by [`super::memory::Strings`].
+pub fn execve(path: &CStr, argv: &super::memory::Strings, envp: &super::memory::Strings) -> Fault {
+    let args = [path.as_ptr() as usize, argv.pointer() as usize, envp.pointer() as usize];
+    // SAFETY: `Strings` is a null-terminated list of strings that outlive it.
+    match unsafe { special(arch::execve, args) } {
+        Ok(_) => Fault::new(crate::fault::Call(59), crate::fault::Errno::INVAL),
+        Err(fault) => fault,
+    }
+}
+
+/// `setns(fd, type)`.
+///
+/// # Errors
+/// As setns(2).
+pub fn setns(fd: Fd, kind: u32) -> Result {
+    plain(arch::setns, [fd.arg(), kind as usize]).map(drop)
+}
+
+/// `unshare(flags)`.
+///
+/// # Errors
+/// As unshare(2).
+pub fn unshare(flags: u32) -> Result {
+    plain(arch::unshare, [flags as usize]).map(drop)
+}
+
+/// `prctl(option, a, b)` with integer arguments only.
+///
+/// # Errors
+/// As prctl(2).
+pub fn prctl(option: Prctl, a: u32, b: u32) -> Result {
+    plain(arch::prctl, [option as usize, a as usize, b as usize, 0, 0]).map(drop)
+}
+
+/// The options of `prctl` that are used here; all take integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prctl {
+    /// Forget the death signal (the caller's shim may have set one).
+    SetPdeathsig = 1,
+    /// Whether others may trace this process and open its `/proc` files.
+    SetDumpable = 4,
+    /// Keep permitted capabilities over `setresuid`.
+    SetKeepCaps = 8,
+    /// Drop one capability from the bounding set.
+    CapbsetDrop = 24,
+    /// No execve may grant privileges any more.
+    SetNoNewPrivs = 38,
+    /// Change the ambient capabilities.
+    CapAmbient = 47,
+}
+
+/// `setsid()`.
+///
+/// # Errors
+/// As setsid(2).
+pub fn setsid() -> Result {
+    plain(arch::setsid, []).map(drop)
+}
+
+/// `umask(mask)`; cannot fail.
+pub fn umask(mask: u32) {
+    let _: Result<usize> = plain(arch::umask, [mask as usize]);
+}
+
+/// `setresuid(uid, uid, uid)`.
+///
+/// # Errors
+/// As setresuid(2).
+pub fn set_uid(uid: u32) -> Result {
+    plain(arch::setresuid, [uid as usize; 3]).map(drop)
+}
+
+/// `setresgid(gid, gid, gid)`.
+///
+/// # Errors
+/// As setresgid(2).
+pub fn set_gid(gid: u32) -> Result {
+    plain(arch::setresgid, [gid as usize; 3]).map(drop)
+}
+
+/// `setgroups(groups)`.
+///
+/// # Errors
+/// As setgroups(2).
+pub fn set_groups(groups: &[u32]) -> Result {
+    // SAFETY: the kernel reads `len` ids of the slice.
+    unsafe { special(arch::setgroups, [groups.len(), groups.as_ptr() as usize]) }.map(drop)
+}
+
+/// The three sets of `capset`, as bit masks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapSets {
+    /// Effective.
+    pub effective: u64,
+    /// Permitted.
+    pub permitted: u64,
+    /// Inheritable.
+    pub inheritable: u64,
+}
+
+/// `capset(version 3, sets)`.
+///
+/// # Errors
+/// As capset(2).
+pub fn capset(sets: &CapSets) -> Result {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel takes the sets in halves")]
+    let halves = |set: u64| [set as u32, (set >> 32) as u32];
+    let (e, p, i) = (halves(sets.effective), halves(sets.permitted), halves(sets.inheritable));
+    let data = [e[0], p[0], i[0], e[1], p[1], i[1]];
+    // SAFETY: the kernel reads the header and two `struct __user_cap_data_struct`, the size of `data`.
+    unsafe { special(arch::capset, [header.as_ptr() as usize, data.as_ptr() as usize]) }.map(drop)
+}
+
+/// `sethostname(name)`.
+///
+/// # Errors
+/// As sethostname(2).
+pub fn set_hostname(name: &CStr) -> Result {
+    // SAFETY: the kernel reads `len` bytes of the string.
+    unsafe { special(arch::sethostname, [name.as_ptr() as usize, name.to_bytes().len()]) }.map(drop)
+}
+
+/// `setdomainname(name)`.
+///
+/// # Errors
+/// As setdomainname(2).
+pub fn set_domainname(name: &CStr) -> Result {
+    // SAFETY: the kernel reads `len` bytes of the string.
+    unsafe { special(arch::setdomainname, [name.as_ptr() as usize, name.to_bytes().len()]) }.map(drop)
+}
+
+/// `chdir(path)`.
+///
+/// # Errors
+/// As chdir(2).
+pub fn chdir(path: &CStr) -> Result {
+    text_first(arch::chdir, path, 0).map(drop)
+}
+
+/// `sched_setaffinity(0, every CPU)`: the kernel cuts the mask to what the cpuset allows.
+///
+/// # Errors
+/// As sched_setaffinity(2).
+pub fn all_cpus() -> Result {
+    let mask = [u64::MAX; 128];
+    // SAFETY: the kernel reads the mask, whose size in bytes is passed.
+    unsafe { special(arch::sched_setaffinity, [0, size_of_val(&mask), mask.as_ptr() as usize]) }.map(drop)
+}
+
+/// Unblocks every signal and sets every disposition to the default.
+///
+/// # Errors
+/// As sigprocmask(2).
+pub fn reset_signals() -> Result {
+    const SIG_SETMASK: usize = 2;
+    const SIGSET_BYTES: usize = 8;
+    let none = 0_u64;
+    // SAFETY: the kernel reads one signal set of the size passed.
+    unsafe { special(arch::rt_sigprocmask, [SIG_SETMASK, (&raw const none) as usize, 0, SIGSET_BYTES]) }?;
+    let default = [0_u64; 4];
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads one zeroed `struct sigaction`: SIG_DFL, no flags, empty mask. SIGKILL and
+        // SIGSTOP refuse, which is right.
+        let _: Result<usize> =
+            unsafe { special(arch::rt_sigaction, [signal, default.as_ptr() as usize, 0, SIGSET_BYTES]) };
+    }
+    Ok(())
+}
+
+/// `seccomp(SECCOMP_SET_MODE_FILTER, flags, program)`; `program` is a list of `struct sock_filter`.
+///
+/// # Errors
+/// As seccomp(2).
+pub fn seccomp(flags: u32, program: &[u64]) -> Result<usize> {
+    const SECCOMP_SET_MODE_FILTER: usize = 1;
+    #[repr(C)]
+    struct Program {
+        len: u16,
+        filter: *const u64,
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the host checks that it is at most 4096")]
+    let program = Program { len: program.len() as u16, filter: program.as_ptr() };
+    // SAFETY: the kernel reads the structure and `len` instructions of 8 bytes each.
+    unsafe { special(arch::seccomp, [SECCOMP_SET_MODE_FILTER, flags as usize, (&raw const program) as usize]) }
+}
+
+/// `keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`.
+///
+/// # Errors
+/// As KEYCTL_JOIN_SESSION_KEYRING(2const).
+pub fn join_session_keyring(name: &CStr) -> Result {
+    const KEYCTL_JOIN_SESSION_KEYRING: usize = 1;
+    // SAFETY: the kernel reads the name.
+    unsafe { special(arch::keyctl, [KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr() as usize]) }.map(drop)
+}
+
+/// `pidfd_open(pid, 0)`.
+///
+/// # Errors
+/// As pidfd_open(2).
+pub fn pidfd_open(pid: i32) -> Result<Fd> {
+    plain(arch::pidfd_open, [Fd(pid).arg(), 0]).map(Fd::from_result)
+}
+
+/// `pidfd_send_signal(pidfd, signal, NULL, 0)`.
+///
+/// # Errors
+/// As pidfd_send_signal(2).
+pub fn pidfd_send_signal(pidfd: Fd, signal: i32) -> Result {
+    let args = [pidfd.arg(), Fd(signal).arg(), null::<u8>() as usize, 0];
+    // SAFETY: a null `siginfo` means that the kernel makes one.
+    unsafe { special(arch::pidfd_send_signal, args) }.map(drop)
+}
+
+/// `prlimit(pid, resource, {soft, hard}, NULL)`; `u64::MAX` is unlimited.
+///
+/// # Errors
+/// As prlimit(2).
+pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result {
+    let limit = [soft, hard];
+    let args = [Fd(pid).arg(), resource as usize, limit.as_ptr() as usize, 0];
+    // SAFETY: the kernel reads one `struct rlimit64`; a null pointer means that the old one is not wanted.
+    unsafe { special(arch::prlimit64, args) }.map(drop)
+}

@@ -1,0 +1,167 @@
+//! From text to values: no duplicate names, no unknown capability, every error with its place.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use oci_spec::runtime::{Capability, Spec};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::invalid_json;
+use crate::error::Result;
+
+/// The text as JSON; a name given twice in one object is an error (D17).
+pub(super) fn strict(text: &[u8]) -> Result<Value> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let Strict(value) = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+        let at = e.path().to_string();
+        let message = without_place(e.inner());
+        invalid_json(&at, e.inner(), message)
+    })?;
+    reader.end().map_err(|e| invalid_json(".", &e, without_place(&e)))?;
+    Ok(value)
+}
+
+/// serde_json ends its messages with ` at line L column C`, which the error already says.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
+}
+
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = object.next_key::<String>()? {
+            if members.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("the name {name:?} is given twice")));
+            }
+            let Strict(value) = object.next_value()?;
+            members.insert(name, value);
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+const SETS: [&str; 5] = ["bounding", "effective", "inheritable", "permitted", "ambient"];
+
+/// Takes capabilities out that this version does not know: they are a warning, not an error (D5).
+pub(super) fn drop_unknown_capabilities(raw: &mut Value) -> Result<Vec<String>> {
+    let mut unknown = BTreeSet::new();
+    for set in SETS {
+        let Some(Value::Array(names)) = raw.pointer_mut(&format!("/process/capabilities/{set}")) else { continue };
+        names.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            match name {
+                Value::String(name) if !known => !unknown.insert(name.clone()),
+                _ => true,
+            }
+        });
+    }
+    Ok(unknown.into_iter().collect())
+}
+
+/// The configuration as types. Errors are looked for in the text, which has lines and columns; what was taken out
+/// of `raw` on purpose is only seen there, so `raw` decides.
+pub(super) fn typed(raw: &Value, text: &[u8]) -> Result<Spec> {
+    let mut raw = raw.clone();
+    if let Some(Value::Object(process)) = raw.get_mut("process") {
+        // Absent means uid 0 and gid 0 (X7).
+        process.entry("user").or_insert_with(|| Value::Object(Map::new()));
+    }
+    cap_hugepage_limits(&mut raw);
+    let error = match serde_path_to_error::deserialize::<_, Spec>(raw) {
+        Ok(spec) => return Ok(spec),
+        Err(error) => error,
+    };
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let placed = serde_path_to_error::deserialize::<_, Spec>(&mut reader)
+        .err()
+        .filter(|e| e.path().to_string() == error.path().to_string());
+    let inner = placed.as_ref().map_or_else(|| error.inner(), |e| e.inner());
+    Err(invalid_json(&error.path().to_string(), inner, without_place(error.inner())))
+}
+
+/// The types of `oci-spec` hold these limits as signed numbers; planning takes the real value from the raw form (LNX-94).
+fn cap_hugepage_limits(raw: &mut Value) {
+    let limits = raw.pointer_mut("/linux/resources/hugepageLimits").and_then(Value::as_array_mut);
+    for limit in limits.into_iter().flatten().filter_map(|entry| entry.get_mut("limit")) {
+        if limit.as_u64().is_some_and(|value| i64::try_from(value).is_err()) {
+            *limit = i64::MAX.into();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gen_3_a_name_given_twice_is_an_error_with_its_place() {
+        let error = strict(b"{\n \"process\": {\"cwd\": \"/\", \"cwd\": \"/x\"}\n}").expect_err("cwd twice");
+        assert_eq!(error.to_string(), "process: line 2, column 31: the name \"cwd\" is given twice");
+        assert!(strict(b"{\"a\":1,\"a\":1}").is_err());
+        assert!(strict(b"[{\"a\":1},{\"a\":1}]").is_ok(), "two objects may use the same name");
+    }
+
+    #[test]
+    fn gen_2_config_is_utf_8() {
+        assert!(strict(b"{\"hostname\":\"\xff\"}").is_err());
+        assert!(strict("{\"hostname\":\"h\u{e9}\"}".as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn text_behind_the_document_is_an_error() {
+        assert!(strict(b"{} {}").is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! The facts about this machine and this caller that a plan may depend on.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::cgroup::CgroupHost;
+use crate::error::{Need, Result};
+
+/// Facts about the machine and the caller. [`Host::probe`] is the only impure way to one; planning reads nothing else.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Effective user id of the caller.
+    pub uid: u32,
+    /// Effective group id of the caller.
+    pub gid: u32,
+    /// The caller may mount, join and make namespaces without a user namespace: it has `CAP_SYS_ADMIN`.
+    pub privileged: bool,
+    /// The caller is in the initial user namespace.
+    pub initial_user_namespace: bool,
+    /// Capabilities that the caller could pass on, as bits.
+    pub capabilities: u64,
+    /// All capabilities that the kernel knows, as bits.
+    pub known_capabilities: u64,
+    /// The cgroup2 hierarchy.
+    pub cgroup: CgroupHost,
+    /// Where procfs and sysfs are mounted, for `--no-pivot`.
+    pub kernel_mounts: Vec<PathBuf>,
+}
+
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+impl Host {
+    /// Looks at this machine.
+    ///
+    /// # Errors
+    /// [`Need::Procfs`] if `/proc` cannot be read, [`Need::Cgroup2`] without a cgroup2 hierarchy.
+    pub fn probe() -> Result<Self> {
+        let status = read("/proc/self/status")?;
+        let mask = |name| hexadecimal(&status, name);
+        let (permitted, bounding) = (mask("CapPrm:")?, mask("CapBnd:")?);
+        let last: u32 = read("/proc/sys/kernel/cap_last_cap")?.trim().parse().map_err(|_| not_proc("cap_last_cap"))?;
+        Ok(Self {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            privileged: mask("CapEff:")? & CAP_SYS_ADMIN != 0,
+            initial_user_namespace: read("/proc/self/uid_map")?.split_whitespace().eq(["0", "0", "4294967295"]),
+            capabilities: permitted & bounding,
+            known_capabilities: u64::MAX >> (63 - last.min(63)),
+            cgroup: CgroupHost::probe()?,
+            kernel_mounts: kernel_mounts(&read("/proc/self/mountinfo")?),
+        })
+    }
+}
+
+fn not_proc(what: &str) -> crate::Error {
+    crate::Error::Host { what: Need::Procfs(what.to_owned()) }
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).map_err(|e| not_proc(&format!("{path}: {e}")))
+}
+
+fn hexadecimal(status: &str, name: &str) -> Result<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    value.and_then(|v| u64::from_str_radix(v.trim(), 16).ok()).ok_or_else(|| not_proc(name))
+}
+
+/// Mount points of procfs and sysfs in a mountinfo text, deepest first.
+fn kernel_mounts(mountinfo: &str) -> Vec<PathBuf> {
+    let point = |line: &str| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let kind = filesystem.split(' ').next()?;
+        matches!(kind, "proc" | "sysfs").then(|| mount.split(' ').nth(4).map(PathBuf::from)).flatten()
+    };
+    let mut points: Vec<PathBuf> = mountinfo.lines().filter_map(point).collect();
+    points.sort_by_key(|p| std::cmp::Reverse(p.as_os_str().len()));
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_mounts_are_found_deepest_first() {
+        let text = "22 1 0:20 / /sys rw,nosuid - sysfs sysfs rw\n23 1 0:21 / /proc rw shared:3 - proc proc rw\n\
+                    24 23 0:22 / /proc/sys/fs/binfmt_misc rw - binfmt_misc none rw\n25 1 0:21 / /a/proc rw - proc proc rw\n";
+        assert_eq!(kernel_mounts(text), [PathBuf::from("/a/proc"), "/proc".into(), "/sys".into()]);
+    }
+}

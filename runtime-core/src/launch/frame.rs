@@ -1,0 +1,144 @@
+//! The Frame on the host's side: laid out before init is started, read as *input* ever after.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use runtime_init::frame::{HEADER, Layout, Parts, plan_len, write};
+use runtime_init::slate::{MESSAGE, Slate};
+use runtime_init::sys::fd::Fd;
+use runtime_init::sys::memory::Mapping;
+use runtime_init::{Fault, Step};
+
+pub use runtime_init::slate::Phase;
+
+use super::refused;
+use crate::container::ContainerDir;
+use crate::error::{Result, StepError};
+use crate::plan::Plan;
+
+/// Name of the file in the container's directory.
+pub(super) const FILE: &str = "frame";
+
+/// A Frame that this process has mapped.
+#[derive(Debug)]
+pub(super) struct Frame {
+    file: OwnedFd,
+    mapping: Mapping,
+    slate: usize,
+}
+
+impl Frame {
+    /// Writes the plan to a new Frame in the container's directory.
+    pub fn lay_out(plan: &Plan, dir: &ContainerDir, slots: &[RawFd], gate: RawFd) -> Result<Self> {
+        let steps: Vec<Step> = plan.steps().collect();
+        let mut words = plan.words.clone();
+        words.extend(slots.iter().map(|number| number.cast_unsigned()));
+        let parts = Parts { steps: &steps, words: &words, texts: plan.texts.bytes(), slots: plan.slot_words(), gate };
+        let layout = Layout::new(steps.len(), words.len(), plan.texts.bytes().len())
+            .ok_or_else(|| failed("size", Errno::E2BIG))?;
+        let file = dir.open_file(FILE, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        let len = i64::try_from(layout.len).map_err(|_| failed("size", Errno::E2BIG))?;
+        // Allocated, not only sized: on a full file system a store to a page that is not there would be a SIGBUS.
+        nix::fcntl::posix_fallocate(file.as_fd(), 0, len).map_err(|errno| failed("fallocate", errno))?;
+        let mut bytes = vec![0; layout.slate];
+        let mut mapping =
+            Mapping::shared(Fd::from(file.as_fd()), layout.len).map_err(|f| refused("lay out the frame", f))?;
+        if !write(&parts, &layout, &mut bytes) || !mapping.fill(0, &bytes) {
+            return Err(failed("size", Errno::E2BIG).into());
+        }
+        // Init in a small cgroup must not be charged for the page it reports on.
+        let touched = mapping.fill(layout.slate, &[0]);
+        debug_assert!(touched, "the layout is within the mapping");
+        Ok(Self { file, mapping, slate: layout.slate })
+    }
+
+    /// Maps the Frame of a container that somebody else created.
+    pub fn of(dir: &ContainerDir) -> Result<Self> {
+        let file = std::fs::File::from(dir.open_file(FILE, OFlag::O_RDWR)?);
+        let len = file.metadata().map_err(|e| StepError::io(None, "read the frame", "fstat", &e))?.len();
+        let slate = slate_at(&file)?;
+        let len = usize::try_from(len).unwrap_or(0);
+        let mapping = Mapping::shared(Fd::from(file.as_fd()), len).map_err(|f| refused("read the frame", f))?;
+        Ok(Self { file: file.into(), mapping, slate })
+    }
+
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    fn slate(&self) -> Option<&Slate> {
+        self.mapping.slate(self.slate)
+    }
+
+    /// Init has come to the point where it waits for `start`.
+    pub fn is_waiting(&self) -> bool {
+        self.phase() == Phase::Waiting && self.fault().is_none()
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.slate().map_or(Phase::Starting, Slate::phase)
+    }
+
+    /// The line init was at, from 1.
+    pub fn step(&self) -> u32 {
+        self.slate().map_or(0, Slate::step)
+    }
+
+    pub fn fault(&self) -> Option<Fault> {
+        self.slate().and_then(Slate::fault)
+    }
+
+    /// What the kernel wrote about a refused option.
+    pub fn message(&self) -> Option<String> {
+        let mut buffer = [0; MESSAGE];
+        let len = self.slate()?.said(&mut buffer);
+        let text = String::from_utf8_lossy(&buffer[..len]).trim().to_owned();
+        let text = text.strip_prefix("e ").map_or(text.clone(), str::to_owned);
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The first of `args`, from the Frame itself: whoever starts a container does not have its plan.
+    pub fn program(&self) -> String {
+        let bytes = self.mapping.bytes(0, self.slate);
+        let Some(reader) = runtime_init::frame::Reader::new(bytes, self.mapping.len()) else { return String::new() };
+        let args = (0..reader.steps()).rev().find_map(|index| match reader.step(index) {
+            Some(Step::Execute { args, .. }) => Some(args),
+            _ => None,
+        });
+        let first = args.and_then(|args| reader.words(args).next());
+        first.map_or_else(String::new, |text| reader.text(runtime_init::Text(text)).to_string_lossy().into_owned())
+    }
+}
+
+fn failed(call: &'static str, errno: Errno) -> StepError {
+    StepError::host(None, "lay out the frame", call, errno)
+}
+
+fn slate_at(file: &std::fs::File) -> Result<usize> {
+    let mut head = [0; HEADER];
+    file.read_exact_at(&mut head, 0).map_err(|e| StepError::io(None, "read the frame", "pread64", &e))?;
+    Ok(plan_len(&head).ok_or_else(|| StepError::host(None, "read the frame", "check of the frame", Errno::EINVAL))?)
+}
+
+/// How far the init of the container in `dir` has come.
+///
+/// # Errors
+/// [`crate::Error::Step`] if its Frame cannot be read. A Frame that is not there yet means `Starting`.
+pub fn phase(dir: BorrowedFd<'_>) -> Result<Phase> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let file = match nix::fcntl::openat(dir, FILE, flags, nix::sys::stat::Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(Phase::Starting),
+        other => std::fs::File::from(other.map_err(|errno| StepError::host(None, "read the frame", "openat", errno))?),
+    };
+    let Ok(at) = slate_at(&file) else { return Ok(Phase::Starting) };
+    let mut word = [0; 4];
+    match file.read_exact_at(&mut word, at as u64) {
+        Ok(()) if u32::from_ne_bytes(word) == Phase::Waiting as u32 => Ok(Phase::Waiting),
+        Ok(()) if u32::from_ne_bytes(word) == Phase::Exec as u32 => Ok(Phase::Exec),
+        _ => Ok(Phase::Starting),
+    }
+}

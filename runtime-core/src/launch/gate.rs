@@ -1,0 +1,119 @@
+//! The host's end of the gates: a socket pair on which each side sends one byte and waits for one.
+//!
+//! Every wait ends when init does: its end of the pair closes with it.
+
+#![forbid(unsafe_code)]
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, socketpair};
+use runtime_init::Gate;
+use runtime_init::sys::owned::adopt_received;
+
+use crate::error::{Result, StepError};
+
+/// The host's end.
+#[derive(Debug)]
+pub(super) struct Gates {
+    socket: OwnedFd,
+    standing: Option<Gate>,
+}
+
+/// What came from init.
+enum Message {
+    Gate(Gate),
+    Born(i32, OwnedFd),
+    Closed,
+}
+
+impl Gates {
+    /// A new pair: the host's end and init's.
+    pub fn new() -> Result<(Self, OwnedFd)> {
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+        let (ours, inits) = pair.map_err(|errno| StepError::host(None, "make the gate", "socketpair", errno))?;
+        Ok((Self { socket: ours, standing: None }, inits))
+    }
+
+    /// The pid and pidfd of the process that was just born; `None` if the one that should bear it is gone.
+    pub fn born(&mut self, patience: Duration) -> Result<Option<(i32, OwnedFd)>> {
+        match self.receive(patience)? {
+            Some(Message::Born(pid, pidfd)) => Ok(Some((pid, pidfd))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether init stands at `gate`, waiting for it to come; `false` if it is gone or silent.
+    pub fn reached(&mut self, gate: Gate, patience: Duration) -> Result<bool> {
+        if self.standing.is_none()
+            && let Some(Message::Gate(reached)) = self.receive(patience)?
+        {
+            self.standing = Some(reached);
+        }
+        Ok(self.standing == Some(gate))
+    }
+
+    /// Lets init pass. If it is gone meanwhile, the next wait says so.
+    pub fn release(&mut self, gate: Gate) -> Result<()> {
+        self.standing = None;
+        match send(self.socket.as_raw_fd(), &[gate as u8], MsgFlags::MSG_NOSIGNAL) {
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(StepError::host(None, "let init go on", "sendto", errno).into()),
+        }
+    }
+
+    /// Waits until init has closed its end, or is silent for too long.
+    pub fn closed(&mut self, patience: Duration) -> Result<()> {
+        self.receive(patience).map(drop)
+    }
+
+    fn receive(&self, patience: Duration) -> Result<Option<Message>> {
+        if !readable(self.socket.as_fd(), patience) {
+            return Ok(None);
+        }
+        let mut bytes = [0; 8];
+        let mut control = nix::cmsg_space!(RawFd);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let message =
+            recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC);
+        let message = match message {
+            Err(Errno::ECONNRESET) => return Ok(Some(Message::Closed)),
+            other => other.map_err(|errno| StepError::host(None, "listen to init", "recvmsg", errno))?,
+        };
+        let mut fds = Vec::new();
+        for part in message.cmsgs().into_iter().flatten() {
+            if let ControlMessageOwned::ScmRights(received) = part {
+                fds.extend(received.into_iter().map(adopt_received));
+            }
+        }
+        let len = message.bytes;
+        Ok(Some(read(&bytes[..len], fds.pop())))
+    }
+}
+
+fn read(bytes: &[u8], fd: Option<OwnedFd>) -> Message {
+    match (bytes, fd) {
+        ([gate, a, b, c, d], Some(fd)) if *gate == Gate::Born as u8 => {
+            Message::Born(i32::from_ne_bytes([*a, *b, *c, *d]), fd)
+        }
+        ([gate], None) => Gate::from_byte(*gate).map_or(Message::Closed, Message::Gate),
+        _ => Message::Closed,
+    }
+}
+
+/// Whether `fd` becomes readable, or its other end goes away, in time.
+pub(super) fn readable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Ok(0) => return false,
+            Err(Errno::EINTR) => {}
+            _ => return true,
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The host half: carries out the host's column, serves the gates, and turns what init reports into an error.
+//!
+//! Nothing here knows `config.json`: it works from the plan alone. Nothing process-wide is changed, and the
+//! calling thread is the only one used.
+
+#![forbid(unsafe_code)]
+
+mod descriptors;
+pub mod frame;
+mod gate;
+mod id_maps;
+mod report;
+mod start;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use runtime_init::sys::owned::pidfd_send_signal;
+use runtime_init::sys::spawn::{Image, spawn};
+use runtime_init::{Errno as RawErrno, Fault, Gate};
+
+use crate::cgroup::Cgroup;
+use crate::container::{ContainerDir, Entry, Identity, Undo};
+use crate::error::{Error, Need, Result, StepError};
+use crate::plan::{Act, HostStep, Plan};
+use descriptors::Descriptors;
+use frame::Frame;
+use gate::Gates;
+
+pub use start::start;
+
+/// The program that carries out init's column; `build.rs` made it.
+const INIT: &[u8] = include_bytes!(env!("RUNTIME_INIT_IMAGE"));
+
+/// How long init is waited for at one point. It only works there: whatever takes longer is stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The standard streams that a container gets.
+#[derive(Debug, Default)]
+pub struct Stdio {
+    given: [Option<OwnedFd>; 3],
+}
+
+impl Stdio {
+    /// The caller's own streams.
+    #[must_use]
+    pub fn inherit() -> Self {
+        Self::default()
+    }
+
+    /// These descriptors as standard input, output and error.
+    #[must_use]
+    pub fn from_fds(stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> Self {
+        Self { given: [Some(stdin), Some(stdout), Some(stderr)] }
+    }
+
+    fn numbers(&self) -> [RawFd; 3] {
+        self.given.each_ref().map(|fd| fd.as_ref().map_or(-1, AsRawFd::as_raw_fd))
+    }
+}
+
+/// A container's first process, as its creator knows it.
+#[derive(Debug)]
+pub struct Init {
+    /// Its pid in the caller's pid namespace.
+    pub pid: i32,
+    /// A descriptor of it.
+    pub pidfd: OwnedFd,
+}
+
+/// Carries out `plan` up to the point at which init waits for [`start`].
+///
+/// # Errors
+/// What the plan refuses, what the kernel refused on either side, and init's death. No process is left then; what is on
+/// disk or in the cgroup tree is in the undo record of `dir`.
+pub fn create(plan: &Plan, dir: &ContainerDir, stdio: Stdio) -> Result<Init> {
+    if let Some(Error::Config { at, problem }) = plan.refusals().first() {
+        return Err(Error::Config { at: at.clone(), problem: problem.clone() });
+    }
+    let mut launch = Launch {
+        plan,
+        dir,
+        stdio,
+        descriptors: Descriptors::new(plan),
+        frame: None,
+        gates: None,
+        usher: None,
+        init: None,
+        cgroup: None,
+    };
+    let host_steps = plan.lines.iter().filter_map(|line| match &line.act {
+        Act::Host(step) => Some((step, line)),
+        Act::Init(_) => None,
+    });
+    for (step, line) in host_steps {
+        let done = launch.carry_out(step).map_err(|error| placed(error, line.origin.as_ref()));
+        if let Err(error) = done {
+            launch.abandon();
+            return Err(error);
+        }
+    }
+    launch.init.ok_or_else(|| StepError::host(None, "create", "plan without a birth", nix::errno::Errno::EINVAL).into())
+}
+
+/// Names the asking field in an error of the host's side that has none yet.
+fn placed(error: Error, origin: Option<&crate::ConfigPath>) -> Error {
+    match error {
+        Error::Step(mut step) => {
+            if step.origin.is_none() && step.side == crate::Side::Host {
+                step.origin = origin.cloned();
+            }
+            Error::Step(step)
+        }
+        other => other,
+    }
+}
+
+/// A launch on its way.
+struct Launch<'a> {
+    plan: &'a Plan,
+    dir: &'a ContainerDir,
+    stdio: Stdio,
+    descriptors: Descriptors<'a>,
+    frame: Option<Frame>,
+    gates: Option<Gates>,
+    usher: Option<OwnedFd>,
+    init: Option<Init>,
+    cgroup: Option<Cgroup>,
+}
+
+impl Launch<'_> {
+    fn carry_out(&mut self, step: &HostStep) -> Result<()> {
+        match step {
+            // The container's directory did the first; the others are part of the line above them.
+            HostStep::Record | HostStep::CgroupWrite(_) | HostStep::CgroupDevices => Ok(()),
+            HostStep::Cgroup => {
+                self.cgroup = Cgroup::create(&self.plan.host.cgroup, &self.plan.cgroup)?.cgroup;
+                Ok(())
+            }
+            HostStep::Open(slot) => self.descriptors.open(*slot),
+            HostStep::Spawn => self.spawn(),
+            HostStep::Born => self.born(),
+            HostStep::MapIds => {
+                self.reach(Gate::Mapped)?;
+                id_maps::write(&self.plan.id_maps, self.pid())
+            }
+            HostStep::Limit { resource, name, soft, hard } => {
+                self.reach(Gate::Ready)?;
+                let doing = || format!("set {name} to {soft} {hard}");
+                runtime_init::sys::process::prlimit(self.pid(), *resource, *soft, *hard)
+                    .map_err(|fault| refused(doing(), fault).into())
+            }
+            HostStep::Release(gate) => {
+                self.reach(*gate)?;
+                self.gates()?.release(*gate)
+            }
+            HostStep::Created => self.created(),
+        }
+    }
+
+    fn pid(&self) -> i32 {
+        self.init.as_ref().map_or(0, |init| init.pid)
+    }
+
+    fn gates(&mut self) -> Result<&mut Gates> {
+        self.gates.as_mut().ok_or_else(|| StepError::host(None, "use a gate", "plan", nix::errno::Errno::EINVAL).into())
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        let (gates, inits_end) = Gates::new()?;
+        self.descriptors.fill(self.dir, self.cgroup.as_ref())?;
+        let frame = Frame::lay_out(self.plan, self.dir, &self.descriptors.numbers(), inits_end.as_raw_fd())?;
+        let mut inherit = self.descriptors.open_numbers();
+        inherit.push(inits_end.as_raw_fd());
+        let spawned = spawn(Image::Memory(INIT), frame.file(), &inherit, self.stdio.numbers());
+        let (_, usher) = spawned.map_err(not_started)?;
+        // From here on only init holds them: its end of the gate closing means that it is gone.
+        drop(inits_end);
+        self.descriptors.close();
+        (self.usher, self.gates, self.frame) = (Some(usher), Some(gates), Some(frame));
+        Ok(())
+    }
+
+    /// Takes the pidfd of the process that was born, writes it down, and reaps the process that bore it.
+    fn born(&mut self) -> Result<()> {
+        let message = self.gates()?.born(PATIENCE)?;
+        let Some((pid, pidfd)) = message else { return Err(self.failure()) };
+        let identity = Identity::of(pid, pidfd.as_fd())?;
+        Undo::open(self.dir)?.append(&Entry::process(&identity))?;
+        let earlier = self.init.replace(Init { pid, pidfd });
+        if let Some(parent) = earlier.map(|init| init.pidfd).or_else(|| self.usher.take()) {
+            reap(parent.as_fd());
+        }
+        Ok(())
+    }
+
+    /// Waits until init stands at `gate`.
+    fn reach(&mut self, gate: Gate) -> Result<()> {
+        if self.gates()?.reached(gate, PATIENCE)? { Ok(()) } else { Err(self.failure()) }
+    }
+
+    /// Waits until init has closed its end of the gate, which it does right before it waits for `start`.
+    fn created(&mut self) -> Result<()> {
+        self.gates()?.closed(PATIENCE)?;
+        let waiting = self.frame.as_ref().is_some_and(Frame::is_waiting);
+        if waiting { Ok(()) } else { Err(self.failure()) }
+    }
+
+    /// Why init is gone, or does not answer.
+    fn failure(&mut self) -> Error {
+        let status = self.end();
+        match &self.frame {
+            Some(frame) => report::failure(self.plan, frame, status, self.cgroup.as_ref(), PATIENCE),
+            None => StepError::host(None, "start init", "spawn", nix::errno::Errno::ESRCH).into(),
+        }
+    }
+
+    /// Ends whichever process there is and says how it ended; `None` if it had to be killed for being silent.
+    fn end(&mut self) -> Option<WaitStatus> {
+        let process = self.init.take().map(|init| init.pidfd).or_else(|| self.usher.take())?;
+        let alive = !gate::readable(process.as_fd(), Duration::from_secs(1));
+        if alive {
+            kill(process.as_fd());
+        }
+        let status = reap(process.as_fd());
+        status.filter(|_| !alive)
+    }
+
+    /// Leaves no process behind.
+    fn abandon(&mut self) {
+        self.gates = None;
+        for process in self.init.take().map(|init| init.pidfd).into_iter().chain(self.usher.take()) {
+            kill(process.as_fd());
+            reap(process.as_fd());
+        }
+    }
+}
+
+fn kill(process: BorrowedFd<'_>) {
+    // Only fails if it is gone already.
+    let _: std::result::Result<(), Fault> = pidfd_send_signal(process, nix::libc::SIGKILL);
+}
+
+/// Waits for a child that has ended or is about to. `None` if somebody else in this process reaped it.
+fn reap(process: BorrowedFd<'_>) -> Option<WaitStatus> {
+    waitid(Id::PIDFd(process), WaitPidFlag::WEXITED).ok()
+}
+
+fn refused(doing: impl Into<String>, fault: Fault) -> StepError {
+    let call = runtime_init::sys::name(fault.call).unwrap_or("system call");
+    StepError::host(None, doing, call, nix::errno::Errno::from_raw(fault.errno()))
+}
+
+fn not_started(fault: Fault) -> Error {
+    let call = runtime_init::sys::name(fault.call).unwrap_or("system call");
+    let denied = fault.is(RawErrno::ACCES) || fault.is(RawErrno::PERM);
+    if denied && matches!(call, "memfd_create" | "execveat") {
+        let errno = nix::errno::Errno::from_raw(fault.errno());
+        let remedy = "set the sysctl vm.memfd_noexec to 0 or 1, or allow it in the security policy of the caller";
+        return Error::Host { what: Need::MemfdExec { call, errno, remedy } };
+    }
+    refused("start init", fault).into()
+}

@@ -1,0 +1,64 @@
+//! `start`: one byte on the fifo, then one of three answers.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::descriptors::FIFO;
+use super::frame::{Frame, Phase};
+use super::{PATIENCE, report};
+use crate::at::ConfigPath;
+use crate::container::ContainerDir;
+use crate::error::{Error, Result, StepError, StepRef};
+
+/// Lets the waiting init of the container in `dir` execute its program, and waits until it has.
+///
+/// # Errors
+/// [`Error::Step`] if the program cannot be executed, [`Error::Died`] if init ended or gives no sign.
+pub fn start(dir: &ContainerDir, init: BorrowedFd<'_>) -> Result<()> {
+    let frame = Frame::of(dir)?;
+    let fifo = match dir.open_file(FIFO, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
+        Err(Error::Step(step)) if step.errno == Errno::ENXIO => return Err(gone(&frame)),
+        other => other?,
+    };
+    nix::unistd::write(&fifo, &[0]).map_err(|errno| StepError::host(None, "start the program", "write", errno))?;
+    let answered = wait(fifo.as_fd(), init);
+    match frame.fault() {
+        Some(fault) => Err(report::step_error(last_line(&frame), fault, None).into()),
+        None if answered && frame.phase() == Phase::Exec => Ok(()),
+        None => Err(gone(&frame)),
+    }
+}
+
+/// Waits until init has no end of the fifo any more: it has executed the program, or ended.
+fn wait(fifo: BorrowedFd<'_>, init: BorrowedFd<'_>) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        // POLLERR needs no asking for; POLLOUT must not be asked for, it would be there at once.
+        let mut fds = [PollFd::new(fifo, PollFlags::empty()), PollFd::new(init, PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(0) => return false,
+            Err(Errno::EINTR) => {}
+            _ => return true,
+        }
+    }
+}
+
+fn last_line(frame: &Frame) -> StepRef {
+    StepRef {
+        step: u16::try_from(frame.step()).unwrap_or(u16::MAX),
+        doing: format!("execute {}", frame.program()),
+        origin: Some(ConfigPath::new("process.args")),
+    }
+}
+
+fn gone(frame: &Frame) -> Error {
+    Error::Died { how: report::death(None, None, PATIENCE), at: last_line(frame) }
+}

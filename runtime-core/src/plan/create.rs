@@ -1,0 +1,65 @@
+//! THE ORDER of creating a container, host and init in one list. Read this first.
+//!
+//! Each line says why it stands where it stands. The details of a line are in the module it calls.
+
+#![forbid(unsafe_code)]
+
+use runtime_init::{Gate, Step};
+
+use super::draft::Draft;
+use super::{HostStep, devices, mounts, namespaces, process, rootfs, sysctl};
+use crate::error::Result;
+
+/// Appends every line of the creation to the draft.
+pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
+    super::process::refuse_what_is_missing(p);
+
+    // Host, before there is a process.
+    p.host(HostStep::Record); //          before the first side effect, so that it can be undone
+    cgroup(p); //                         limits exist before the first process does
+    namespaces::open(p)?; //              with the caller's rights
+    rootfs::open(p)?; //                  before anything of the container is looked at
+    mounts::open(p)?; //                  the same for every source
+    p.host(HostStep::Spawn); //           the caller's thread is back after init's exec
+
+    // The usher: outside, with the caller's rights.
+    p.init(Step::ResetInherited {}); //   an embedder's descriptors never meet names of the container (CVE-2024-21626)
+    process::oom_score(p)?; //            inherited over birth; lowering it needs the caller's rights
+    namespaces::join(p)?; //              host-owned namespaces cannot be joined from a new user namespace
+    namespaces::births(p)?; //            the container's process; from here on killing is by its pidfd
+
+    // Init, in its namespaces.
+    p.init(Step::Session {}); //          before anything is started
+    process::keyring(p)?; //              before anything is labelled
+    p.init(Step::AllCpus {}); //          a runtime started from a pinned shell must not pin the container
+    namespaces::set_up(p)?; //            names and loopback, while the namespaces are only ours
+    rootfs::attach(p)?; //                propagation first, so that no mount reaches the host
+    mounts::mount(p)?; //                 in the order of the configuration
+    devices::make(p)?; //                 on the mounts; nodes, links, ptmx
+    process::working_directory_exists(p)?; // while the root is writable
+    sysctl::write(p)?; //                 through our own procfs, whatever is mounted on the container's
+    mounts::make_readonly(p); //          what had to be writable until the nodes were made
+    mounts::cover(p)?; //                 read-only paths and masks, after every mount that could undo them
+    rootfs::enter(p)?; //                 after this line no host path can be named
+
+    // The host's last word: what init lacks the rights for.
+    process::limits(p)?;
+    p.host(HostStep::Release(Gate::Ready));
+    p.init(Step::Await { gate: Gate::Ready });
+    p.host(HostStep::Created); //         a missing program or a refused id is still an error of `create`
+    process::tail(p)
+}
+
+/// The host's lines for the cgroup.
+fn cgroup(p: &mut Draft<'_>) {
+    let at = p.cgroup.path_at.clone();
+    match &at {
+        Some(at) => p.host_for(at, HostStep::Cgroup),
+        None => p.host(HostStep::Cgroup),
+    }
+    for index in 0..p.cgroup.writes.len() {
+        let at = p.cgroup.writes[index].at.clone();
+        p.host_for(&at, HostStep::CgroupWrite(index));
+    }
+    p.host(HostStep::CgroupDevices);
+}

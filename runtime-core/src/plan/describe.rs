@@ -1,0 +1,297 @@
+//! Every line of a plan in words. Errors and the printed plan use the same.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+
+use runtime_init::step::{Enter, MountRecord};
+use runtime_init::sys::mount::{attr, propagation};
+use runtime_init::{Gate, Ns, Slot, Step, Text, Words};
+
+use super::{Act, HostStep, Plan, SlotUse};
+
+const PROPAGATIONS: [(u64, &str); 4] = [
+    (propagation::SHARED, "shared"),
+    (propagation::SLAVE, "slave"),
+    (propagation::PRIVATE, "private"),
+    (propagation::UNBINDABLE, "unbindable"),
+];
+
+impl Plan {
+    pub(crate) fn describe(&self, act: &Act) -> String {
+        match act {
+            Act::Host(step) => self.describe_host(step),
+            Act::Init(step) => self.describe_init(*step),
+        }
+    }
+
+    fn describe_host(&self, step: &HostStep) -> String {
+        match step {
+            HostStep::Record => "record what may have to be undone".to_owned(),
+            HostStep::Cgroup => format!("make cgroup {}", self.cgroup.path),
+            HostStep::CgroupWrite(index) => format!("  {}", self.cgroup.writes[*index]),
+            HostStep::CgroupDevices => {
+                format!("  {} device rules, then the default ones", self.cgroup.devices.rules.len())
+            }
+            HostStep::Open(slot) => format!("open {}", self.slot_name(*slot)),
+            HostStep::Spawn => "start init, outside".to_owned(),
+            HostStep::Born => "take its pidfd".to_owned(),
+            HostStep::MapIds => self.describe_maps(),
+            HostStep::Limit { name, soft, hard, .. } => format!("{name} {} {}", limit(*soft), limit(*hard)),
+            HostStep::Release(_) => "go on".to_owned(),
+            HostStep::Created => "created: init waits for start".to_owned(),
+        }
+    }
+
+    fn describe_maps(&self) -> String {
+        let list = |ranges: &[super::IdRange]| {
+            let ranges: Vec<_> = ranges.iter().map(|r| format!("{}→{}+{}", r.inside, r.outside, r.size)).collect();
+            ranges.join(" ")
+        };
+        let by = if self.id_maps.by_helpers { "newuidmap, newgidmap" } else { "write" };
+        format!("{by} uid {} gid {}", list(&self.id_maps.uid), list(&self.id_maps.gid))
+    }
+
+    /// What a slot holds.
+    pub(crate) fn slot_name(&self, slot: Slot) -> String {
+        match self.slots.get(slot.0 as usize) {
+            Some(SlotUse::Cgroup) => "the cgroup".to_owned(),
+            Some(SlotUse::Namespace { path, ns }) => format!("{} namespace {}", ns.name(), path.display()),
+            Some(SlotUse::Rootfs { path }) => format!("root {}", path.display()),
+            Some(SlotUse::Source { path, .. }) => path.display().to_string(),
+            Some(SlotUse::Reserved) => "what was opened".to_owned(),
+            Some(SlotUse::Start) => "exec.fifo".to_owned(),
+            None => "nothing".to_owned(),
+        }
+    }
+
+    fn text(&self, text: Text) -> String {
+        self.texts.show(text)
+    }
+
+    fn describe_init(&self, step: Step) -> String {
+        match step {
+            Step::ResetInherited {} => "reset signals, umask; close all but 0, 1, 2 and the plan's".to_owned(),
+            Step::OomScore { score } => format!("oom_score_adj {}", self.text(score)),
+            Step::NotDumpable {} => "cannot be traced from now on".to_owned(),
+            Step::Join { ns, slot } => {
+                format!("join {}{}", self.slot_name(slot), if ns == Ns::Pid { " (for children)" } else { "" })
+            }
+            Step::TimeOffsets { offsets } => {
+                format!("new time namespace {}", self.text(offsets).trim_end().replace('\n', ", "))
+            }
+            Step::Birth { namespaces, cgroup } => describe_birth(namespaces, cgroup.is_some()),
+            Step::Await { gate } => describe_gate(gate).to_owned(),
+            Step::BecomeRoot {} => "become root of the user namespace".to_owned(),
+            Step::Session {} => "new session".to_owned(),
+            Step::AllCpus {} => "run on every CPU of its cpuset".to_owned(),
+            Step::Keyring { name } => format!("session keyring {}", self.text(name)),
+            Step::Hostname { name } => format!("hostname {}", self.text(name)),
+            Step::Domainname { name } => format!("domainname {}", self.text(name)),
+            Step::Loopback {} => "raise lo".to_owned(),
+            _ => self.describe_files(step),
+        }
+    }
+
+    fn describe_files(&self, step: Step) -> String {
+        match step {
+            Step::Propagation { kind } => format!("make every mount {}", propagation_name(kind)),
+            Step::OpenSource { path, .. } => format!("open {}", self.text(path)),
+            Step::OpenNull {} => "open our own null device".to_owned(),
+            Step::OpenProc {} => "open our own procfs".to_owned(),
+            Step::Rootfs { path, .. } => format!("mount root on {}", self.text(path)),
+            Step::PlainRootfs { path } => format!("open root {}", self.text(path)),
+            Step::Mount { record } => self.describe_mount(&self.mount_record(record)),
+            Step::ReadonlyMount { slot } => format!("make {} read-only", self.held_target(slot)),
+            Step::Device { path, mode_and_device, .. } => describe_device(&self.text(path), mode_and_device),
+            Step::DeviceBind { path, .. } => format!("bind the host's {}", self.text(path)),
+            Step::Symlink { path, target } => format!("link {} → {}", self.text(path), self.text(target)),
+            Step::Ptmx {} => "link /dev/ptmx → pts/ptmx".to_owned(),
+            Step::MakeDirectory { path } => format!("make directory {}", self.text(path)),
+            Step::Sysctl { path, value } => {
+                let name = self.text(path).trim_start_matches("sys/").replace('/', ".");
+                format!("sysctl {name} = {}", self.text(value))
+            }
+            Step::ReadonlyPath { path } => format!("read-only {}", self.text(path)),
+            Step::MaskPath { path } => format!("mask {}", self.text(path)),
+            Step::ReadonlyRoot {} => "make the root read-only".to_owned(),
+            Step::Unmount { path } => format!("unmount the host's {}", self.text(path)),
+            Step::EnterRoot { how: Enter::Pivot } => "enter root (pivot_root)".to_owned(),
+            Step::EnterRoot { how: Enter::Move } => "enter root (move, chroot)".to_owned(),
+            Step::EnterRoot { how: Enter::Chroot } => "enter root (chroot)".to_owned(),
+            Step::RootPropagation { kind, .. } => format!("make / {}", propagation_name(kind)),
+            _ => self.describe_tail(step),
+        }
+    }
+
+    fn describe_tail(&self, step: Step) -> String {
+        match step {
+            Step::NoNewPrivs {} => "no new privileges".to_owned(),
+            Step::Bounding { keep } => format!("bounding set: {}", capabilities(keep)),
+            Step::OwnStdio { uid } => format!("give stdin, stdout, stderr to {uid}"),
+            Step::Groups { groups } => format!("groups {:?}", self.words_of(groups)),
+            Step::Ids { uid, gid } => format!("user {uid}, group {gid}"),
+            Step::Capabilities { effective, permitted, inheritable } => {
+                let counts = [effective, permitted, inheritable].map(u64::count_ones);
+                format!("capabilities: {} effective, {} permitted, {} inheritable", counts[0], counts[1], counts[2])
+            }
+            Step::Ambient { raise } => format!("ambient: {}", capabilities(raise)),
+            Step::Umask { mask } => format!("umask {mask:04o}"),
+            Step::Enterdir { path } => format!("enter {}", self.text(path)),
+            Step::Cwd { path } => format!("working directory {}", self.text(path)),
+            Step::FindProgram { args, .. } => format!("find {}", self.first(args)),
+            Step::WaitForStart { .. } => "wait for start".to_owned(),
+            Step::Filter { .. } => "install the system call filter".to_owned(),
+            Step::Execute { args, .. } => format!("execute {}", self.first(args)),
+            _ => format!("{step:?}"),
+        }
+    }
+
+    fn words_of(&self, range: Words) -> &[u32] {
+        self.words.get(range.start as usize..(range.start + range.count) as usize).unwrap_or_default()
+    }
+
+    fn first(&self, args: Words) -> String {
+        self.words_of(args).first().map_or_else(String::new, |word| self.text(Text(*word)))
+    }
+
+    fn mount_record(&self, range: Words) -> MountRecord {
+        let mut words = [0; MountRecord::LEN as usize];
+        for (place, word) in words.iter_mut().zip(self.words_of(range)) {
+            *place = *word;
+        }
+        MountRecord::from_words(words)
+    }
+
+    fn describe_mount(&self, record: &MountRecord) -> String {
+        let target = self.text(Text(record.target));
+        let mut text = match record.from {
+            MountRecord::FROM_FILESYSTEM => format!("mount {} on {target}", self.text(Text(record.what))),
+            MountRecord::FROM_TARGET => format!("remount {target}"),
+            _ => format!("bind {} on {target}", self.source_of(Slot(record.slot))),
+        };
+        let options = self.mount_options(record);
+        if !options.is_empty() {
+            let _ = write!(text, " ({})", options.join(","));
+        }
+        text
+    }
+
+    /// The path behind a slot, also where init opens it.
+    fn source_of(&self, slot: Slot) -> String {
+        let opened = self.steps().find_map(|step| match step {
+            Step::OpenSource { slot: s, path, .. } if s == slot => Some(self.text(path)),
+            _ => None,
+        });
+        opened.unwrap_or_else(|| self.slot_name(slot))
+    }
+
+    /// Where the mount in `slot` is.
+    fn held_target(&self, slot: Slot) -> String {
+        let held = self.steps().find_map(|step| match step {
+            Step::Mount { record } => Some(self.mount_record(record)).filter(|r| r.slot == slot.0),
+            _ => None,
+        });
+        held.map_or_else(String::new, |record| self.text(Text(record.target)))
+    }
+
+    fn mount_options(&self, record: &MountRecord) -> Vec<String> {
+        let mut words: Vec<String> = Vec::new();
+        attributes(record.set, record.clear, "", &mut words);
+        attributes(record.set_all, record.clear_all, "r", &mut words);
+        for (kind, prefix) in [(record.propagation, ""), (record.propagation_all, "r")] {
+            if kind != 0 {
+                words.push(format!("{prefix}{}", propagation_name(kind)));
+            }
+        }
+        for pair in self.words_of(Words { start: record.options, count: 2 * record.option_count }).chunks_exact(2) {
+            let key = self.text(Text(pair[0]));
+            words.push(if pair[1] == MountRecord::NO_TEXT {
+                key
+            } else {
+                format!("{key}={}", self.text(Text(pair[1])))
+            });
+        }
+        words
+    }
+}
+
+fn attributes(set: u32, clear: u32, prefix: &str, words: &mut Vec<String>) {
+    const NAMES: [(u64, &str, &str); 6] = [
+        (attr::RDONLY, "ro", "rw"),
+        (attr::NOSUID, "nosuid", "suid"),
+        (attr::NODEV, "nodev", "dev"),
+        (attr::NOEXEC, "noexec", "exec"),
+        (attr::NODIRATIME, "nodiratime", "diratime"),
+        (attr::NOSYMFOLLOW, "nosymfollow", "symfollow"),
+    ];
+    let (set, clear) = (u64::from(set), u64::from(clear));
+    for (bit, on, off) in NAMES {
+        if set & bit != 0 {
+            words.push(format!("{prefix}{on}"));
+        } else if clear & bit != 0 {
+            words.push(format!("{prefix}{off}"));
+        }
+    }
+    if clear & attr::ATIME != 0 {
+        let mode = match set & attr::ATIME {
+            attr::NOATIME => "noatime",
+            attr::STRICTATIME => "strictatime",
+            _ => "relatime",
+        };
+        words.push(format!("{prefix}{mode}"));
+    }
+}
+
+fn propagation_name(kind: u32) -> &'static str {
+    PROPAGATIONS.iter().find(|(bit, _)| *bit == u64::from(kind)).map_or("unchanged", |(_, name)| name)
+}
+
+fn describe_birth(namespaces: u32, into_cgroup: bool) -> String {
+    let names: Vec<_> = Ns::ALL.into_iter().filter(|ns| namespaces & ns.flag() != 0).map(Ns::name).collect();
+    let place = if into_cgroup { " into the cgroup" } else { "" };
+    let news = if names.is_empty() { String::new() } else { format!(", new {}", names.join(" ")) };
+    format!("birth{place}{news}")
+}
+
+const fn describe_gate(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Born => "tell its pid",
+        Gate::Mapped => "wait for the id maps",
+        Gate::Placed => "wait for the cgroup",
+        Gate::Trees => "wait for trees",
+        Gate::Mounted => "wait for the hooks",
+        Gate::Ready => "wait for the limits",
+    }
+}
+
+fn describe_device(path: &str, mode_and_device: u64) -> String {
+    use runtime_init::sys::fd::kind;
+    let mode = (mode_and_device & 0xffff_ffff) as u32;
+    let device = (mode_and_device >> 32) as u32;
+    let (major, minor) = ((device >> 8) & 0xfff, device & 0xff | (device >> 12) & !0xff);
+    match mode & kind::MASK {
+        kind::FIFO => format!("fifo {path} {:04o}", mode & 0o7777),
+        kind::BLK => format!("block device {path} {major}:{minor} {:04o}", mode & 0o7777),
+        _ => format!("device {path} {major}:{minor} {:04o}", mode & 0o7777),
+    }
+}
+
+fn limit(value: u64) -> String {
+    if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() }
+}
+
+/// Capabilities by name, without `CAP_`; a number where there are many.
+fn capabilities(bits: u64) -> String {
+    const FEW: u32 = 4;
+    if bits == 0 {
+        return "none".to_owned();
+    }
+    if bits.count_ones() > FEW {
+        return format!("{} capabilities", bits.count_ones());
+    }
+    let mut names: Vec<_> =
+        caps::all().into_iter().filter(|c| bits & c.bitmask() != 0).map(|c| c.to_string()).collect();
+    names.sort();
+    names.iter().map(|n| n.trim_start_matches("CAP_").to_lowercase()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,273 @@
+//! The decided life of one process, as data.
+//!
+//! Everything here is pure: a configuration and the facts of a [`Host`] go in, a [`Plan`] comes out. A plan can be
+//! printed, compared and thrown away; nothing has happened yet. [`create`] is the order of a container's creation, and the
+//! first file to read.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::disallowed_methods)]
+
+pub mod cgroup;
+pub mod create;
+mod describe;
+mod devices;
+mod draft;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod process;
+mod rootfs;
+mod show;
+mod sysctl;
+mod texts;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use runtime_init::{Gate, Slot, Step, Words};
+
+use crate::at::ConfigPath;
+use crate::bundle::Bundle;
+use crate::error::{Error, Result, Side, StepRef};
+use crate::host::Host;
+use crate::id::ContainerId;
+
+pub use cgroup::{CgroupPlan, CgroupWrite};
+pub(crate) use mount_options::known as known_mount_options;
+pub(crate) use texts::Texts;
+
+/// What the caller wants beyond the configuration.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CreateOptions {
+    /// The container's id.
+    pub id: String,
+    /// Enter the root by moving the mount instead of `pivot_root`, for roots on an initial ramdisk.
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring instead of making one.
+    pub no_new_keyring: bool,
+}
+
+impl CreateOptions {
+    /// The usual options for a container called `id`.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), ..Self::default() }
+    }
+}
+
+/// Something worth knowing about a plan that is not an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The field that it is about.
+    pub at: ConfigPath,
+    /// What.
+    pub text: String,
+    /// A caller with a log should warn of it.
+    pub warn: bool,
+}
+
+/// What the host opens before it starts init, and init knows by a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SlotUse {
+    /// The container's cgroup.
+    Cgroup,
+    /// A namespace file.
+    Namespace { path: PathBuf, ns: runtime_init::Ns },
+    /// The root file system with everything below, detached.
+    Rootfs { path: PathBuf },
+    /// A source, detached.
+    Source { path: PathBuf, recursive: bool },
+    /// A place for something that init opens itself.
+    Reserved,
+    /// The fifo on which init waits for `start`.
+    Start,
+}
+
+/// One line of the host's column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HostStep {
+    /// Write down what may have to be undone.
+    Record,
+    /// Make the cgroup, write its limits, attach the device program.
+    Cgroup,
+    /// One of these writes; carried out with the line above it.
+    CgroupWrite(usize),
+    /// The device rules; carried out with the line above it.
+    CgroupDevices,
+    /// Open what a slot stands for.
+    Open(Slot),
+    /// Lay out the Frame and start init.
+    Spawn,
+    /// Take the new process's pidfd and reap the usher.
+    Born,
+    /// Write the id maps of the new user namespace.
+    MapIds,
+    /// One limit of the process.
+    Limit { resource: u32, name: &'static str, soft: u64, hard: u64 },
+    /// Let init pass a gate.
+    Release(Gate),
+    /// Wait until init waits for `start`.
+    Created,
+}
+
+/// A line of either column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Host(HostStep),
+    Init(Step),
+}
+
+/// A line and the field that asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub act: Act,
+    pub origin: Option<ConfigPath>,
+}
+
+/// Id ranges of a new user namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IdMaps {
+    pub uid: Vec<IdRange>,
+    pub gid: Vec<IdRange>,
+    /// The caller may not write these maps itself: newuidmap and newgidmap do.
+    pub by_helpers: bool,
+    /// `setgroups` has to be given up before the gid map can be written.
+    pub deny_setgroups: bool,
+}
+
+/// One line of an id map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IdRange {
+    pub inside: u32,
+    pub outside: u32,
+    pub size: u32,
+}
+
+/// The decided life of a container's first process: what the host does, what init does, and where they meet.
+///
+/// Printed, it is two columns; every line names the field of `config.json` that asked for it, or nothing where
+/// every container gets it.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) texts: Texts,
+    pub(crate) words: Vec<u32>,
+    pub(crate) slots: Vec<SlotUse>,
+    pub(crate) cgroup: CgroupPlan,
+    pub(crate) host: Host,
+    pub(crate) id_maps: IdMaps,
+    notes: Vec<Note>,
+    refusals: Vec<Error>,
+    record: Outline,
+}
+
+#[derive(Clone, Debug)]
+struct Outline {
+    oci_version: String,
+    bundle: PathBuf,
+    rootfs: PathBuf,
+    annotations: BTreeMap<String, String>,
+    own_pid_namespace: bool,
+    has_process: bool,
+    config: Vec<u8>,
+}
+
+/// What a container's record takes from its plan.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanRecord<'a> {
+    /// `ociVersion`.
+    pub oci_version: &'a str,
+    /// Absolute path of the bundle.
+    pub bundle: &'a std::path::Path,
+    /// Absolute path of the root file system.
+    pub rootfs: &'a std::path::Path,
+    /// `annotations`.
+    pub annotations: &'a BTreeMap<String, String>,
+    /// Path of the cgroup below the cgroup2 mount.
+    pub cgroup_path: Option<&'a str>,
+    /// The container has a pid namespace of its own, whose end kills all of it.
+    pub own_pid_namespace: bool,
+    /// There is a program to start.
+    pub has_process: bool,
+    /// The text of `config.json`.
+    pub config_json: &'a [u8],
+}
+
+impl Plan {
+    /// Decides how the container is created. Nothing is touched.
+    ///
+    /// What this version cannot do is not an error here, but [`Plan::refusals`]; `Store::create` refuses it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a field that is wrong, [`Error::Host`] for one that this machine cannot serve.
+    pub fn create(bundle: &Bundle, host: &Host, options: &CreateOptions) -> Result<Self> {
+        let id = ContainerId::new(&options.id)?;
+        let mut draft = draft::Draft::new(bundle, host, options, id.as_str())?;
+        create::order(&mut draft)?;
+        let spec = bundle.spec();
+        let annotations = spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let record = Outline {
+            oci_version: spec.version().clone(),
+            bundle: bundle.dir().to_owned(),
+            rootfs: draft.rootfs.clone(),
+            annotations,
+            own_pid_namespace: draft.namespaces.is_new(runtime_init::Ns::Pid),
+            has_process: spec.process().is_some(),
+            config: bundle.text().to_vec(),
+        };
+        Ok(draft.finish(record))
+    }
+
+    /// Things worth knowing about the plan.
+    #[must_use]
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// What the configuration asks for and this version does not do. A container with such a plan is not created.
+    #[must_use]
+    pub fn refusals(&self) -> &[Error] {
+        &self.refusals
+    }
+
+    /// What a container's record takes from the plan.
+    #[must_use]
+    pub fn record(&self) -> PlanRecord<'_> {
+        let r = &self.record;
+        PlanRecord {
+            oci_version: &r.oci_version,
+            bundle: &r.bundle,
+            rootfs: &r.rootfs,
+            annotations: &r.annotations,
+            cgroup_path: Some(&self.cgroup.path),
+            own_pid_namespace: r.own_pid_namespace,
+            has_process: r.has_process,
+            config_json: &r.config,
+        }
+    }
+
+    /// Init's column.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = Step> + '_ {
+        self.lines.iter().filter_map(|line| match line.act {
+            Act::Init(step) => Some(step),
+            Act::Host(_) => None,
+        })
+    }
+
+    /// The line `number` (from 1) of one column, for an error.
+    pub(crate) fn line(&self, side: Side, number: u32) -> StepRef {
+        let of_side = |line: &&Line| matches!(line.act, Act::Init(_)) == (side == Side::Init);
+        let line = number.checked_sub(1).and_then(|n| self.lines.iter().filter(of_side).nth(n as usize));
+        StepRef {
+            step: u16::try_from(number).unwrap_or(u16::MAX),
+            doing: line.map_or_else(|| "start".to_owned(), |line| self.describe(&line.act)),
+            origin: line.and_then(|line| line.origin.clone()),
+        }
+    }
+
+    /// The numbers of the slots, which the host fills in when everything is open.
+    pub(crate) fn slot_words(&self) -> Words {
+        let count = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        Words { start: u32::try_from(self.words.len()).unwrap_or(u32::MAX), count }
+    }
+}

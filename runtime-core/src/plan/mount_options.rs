@@ -1,0 +1,241 @@
+//! The words of `mounts[].options`: one table, read in order, the last word wins.
+//!
+//! Source: runtime-spec, config.md "Linux mount options"; mount(8); the words of runc 1.5.
+
+#![forbid(unsafe_code)]
+
+use runtime_init::sys::mount::{attr, propagation};
+
+/// What one word does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Set(u64),
+    Clear(u64),
+    Atime(u64),
+    SetAll(u64),
+    ClearAll(u64),
+    AtimeAll(u64),
+    Propagation(u64),
+    PropagationAll(u64),
+    Bind,
+    BindAll,
+    Remount,
+    /// A flag of the superblock, which a bind cannot change.
+    Superblock(&'static str),
+    /// Accepted without effect: the kernel's default, or gone from the kernel.
+    Nothing,
+    /// Known, and not done by this version.
+    Missing,
+}
+
+use Word::{Atime, AtimeAll, Clear, ClearAll, Missing, Nothing, Propagation, PropagationAll, Set, SetAll, Superblock};
+
+const WORDS: &[(&str, Word)] = &[
+    ("async", Superblock("async")),
+    ("atime", Atime(attr::RELATIME)),
+    ("bind", Word::Bind),
+    ("defaults", Nothing),
+    ("dev", Clear(attr::NODEV)),
+    ("diratime", Clear(attr::NODIRATIME)),
+    ("dirsync", Superblock("dirsync")),
+    ("exec", Clear(attr::NOEXEC)),
+    ("idmap", Missing),
+    ("iversion", Nothing),
+    ("lazytime", Superblock("lazytime")),
+    ("loud", Nothing),
+    ("mand", Nothing),
+    ("noatime", Atime(attr::NOATIME)),
+    ("nodev", Set(attr::NODEV)),
+    ("nodiratime", Set(attr::NODIRATIME)),
+    ("noexec", Set(attr::NOEXEC)),
+    ("noiversion", Nothing),
+    ("nolazytime", Superblock("nolazytime")),
+    ("nomand", Nothing),
+    ("norelatime", Nothing),
+    ("nostrictatime", Nothing),
+    ("nosuid", Set(attr::NOSUID)),
+    ("nosymfollow", Set(attr::NOSYMFOLLOW)),
+    ("private", Propagation(propagation::PRIVATE)),
+    ("ratime", AtimeAll(attr::RELATIME)),
+    ("rbind", Word::BindAll),
+    ("rdev", ClearAll(attr::NODEV)),
+    ("rdiratime", ClearAll(attr::NODIRATIME)),
+    ("relatime", Atime(attr::RELATIME)),
+    ("remount", Word::Remount),
+    ("rexec", ClearAll(attr::NOEXEC)),
+    ("ridmap", Missing),
+    ("rnoatime", AtimeAll(attr::NOATIME)),
+    ("rnodev", SetAll(attr::NODEV)),
+    ("rnodiratime", SetAll(attr::NODIRATIME)),
+    ("rnoexec", SetAll(attr::NOEXEC)),
+    ("rnorelatime", Nothing),
+    ("rnostrictatime", Nothing),
+    ("rnosuid", SetAll(attr::NOSUID)),
+    ("rnosymfollow", SetAll(attr::NOSYMFOLLOW)),
+    ("ro", Set(attr::RDONLY)),
+    ("rprivate", PropagationAll(propagation::PRIVATE)),
+    ("rrelatime", AtimeAll(attr::RELATIME)),
+    ("rro", SetAll(attr::RDONLY)),
+    ("rrw", ClearAll(attr::RDONLY)),
+    ("rshared", PropagationAll(propagation::SHARED)),
+    ("rslave", PropagationAll(propagation::SLAVE)),
+    ("rstrictatime", AtimeAll(attr::STRICTATIME)),
+    ("rsuid", ClearAll(attr::NOSUID)),
+    ("rsymfollow", ClearAll(attr::NOSYMFOLLOW)),
+    ("runbindable", PropagationAll(propagation::UNBINDABLE)),
+    ("rw", Clear(attr::RDONLY)),
+    ("shared", Propagation(propagation::SHARED)),
+    ("silent", Nothing),
+    ("slave", Propagation(propagation::SLAVE)),
+    ("strictatime", Atime(attr::STRICTATIME)),
+    ("suid", Clear(attr::NOSUID)),
+    ("symfollow", Clear(attr::NOSYMFOLLOW)),
+    ("sync", Superblock("sync")),
+    ("tmpcopyup", Missing),
+    ("unbindable", Propagation(propagation::UNBINDABLE)),
+];
+
+/// Words that are known and done; for `features`.
+pub(crate) fn known() -> impl Iterator<Item = &'static str> {
+    WORDS.iter().filter(|(_, word)| *word != Missing).map(|(name, _)| *name)
+}
+
+/// Attributes to set and to clear; a later word undoes an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    pub set: u64,
+    pub clear: u64,
+}
+
+impl Change {
+    fn set(&mut self, bits: u64) {
+        self.set |= bits;
+        self.clear &= !bits;
+    }
+
+    fn clear(&mut self, bits: u64) {
+        self.clear |= bits;
+        self.set &= !bits;
+    }
+
+    /// The kernel wants the whole field cleared before one of its values is set (mount_setattr(2)).
+    fn atime(&mut self, value: u64) {
+        self.set = self.set & !attr::ATIME | value;
+        self.clear |= attr::ATIME;
+    }
+}
+
+/// The options of one mount, read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    pub own: Change,
+    pub all: Change,
+    pub propagation: u64,
+    pub propagation_all: u64,
+    pub bind: bool,
+    pub recursive: bool,
+    pub remount: bool,
+    /// Options of the file system, as key and value.
+    pub data: Vec<(String, Option<String>)>,
+    /// Words that this version does not do, by their place in the list.
+    pub missing: Vec<(usize, String)>,
+}
+
+impl Options {
+    pub fn read(words: &[String]) -> Self {
+        let mut options = Self::default();
+        let mut superblock = Vec::new();
+        for (index, word) in words.iter().enumerate() {
+            match WORDS.binary_search_by_key(&word.as_str(), |(name, _)| name) {
+                Ok(found) => options.apply(WORDS[found].1, index, word, &mut superblock),
+                Err(_) if word.starts_with("idmap=") || word.starts_with("ridmap=") => {
+                    options.missing.push((index, word.clone()));
+                }
+                Err(_) => split_data(word, &mut options.data),
+            }
+        }
+        if !options.bind {
+            options.data.extend(superblock);
+        }
+        options
+    }
+
+    fn apply(&mut self, word: Word, index: usize, name: &str, superblock: &mut Vec<(String, Option<String>)>) {
+        match word {
+            Set(bits) => self.own.set(bits),
+            Clear(bits) => self.own.clear(bits),
+            Atime(value) => self.own.atime(value),
+            SetAll(bits) => self.all.set(bits),
+            ClearAll(bits) => self.all.clear(bits),
+            AtimeAll(value) => self.all.atime(value),
+            Propagation(kind) => self.propagation = kind,
+            PropagationAll(kind) => self.propagation_all = kind,
+            Word::Bind => self.bind = true,
+            Word::BindAll => (self.bind, self.recursive) = (true, true),
+            Word::Remount => self.remount = true,
+            Superblock(flag) => superblock.push((flag.to_owned(), None)),
+            Nothing => {}
+            Missing => self.missing.push((index, name.to_owned())),
+        }
+    }
+}
+
+/// Splits at commas outside double quotes, as mount(8) does for `context="a,b"`.
+fn split_data(word: &str, data: &mut Vec<(String, Option<String>)>) {
+    let mut quoted = false;
+    let is_cut = |c: char| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    };
+    for part in word.split(is_cut).filter(|part| !part.is_empty()) {
+        data.push(match part.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.trim_matches('"').to_owned())),
+            None => (part.to_owned(), None),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Options {
+        Options::read(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(WORDS.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn cfg_25_later_words_win() {
+        assert_eq!(read(&["ro", "rw"]).own, Change { set: 0, clear: attr::RDONLY });
+        assert_eq!(read(&["rw", "ro"]).own, Change { set: attr::RDONLY, clear: 0 });
+        assert_eq!(read(&["noatime", "strictatime"]).own, Change { set: attr::STRICTATIME, clear: attr::ATIME });
+        assert_eq!(read(&["rshared", "rslave"]).propagation_all, propagation::SLAVE);
+    }
+
+    #[test]
+    fn cfg_18_no_word_of_the_table_leaks_into_the_data() {
+        for (name, _) in WORDS {
+            let data = read(&[name]).data;
+            assert!(data.is_empty() || ["async", "dirsync", "lazytime", "nolazytime", "sync"].contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn cfg_41_the_rest_is_data() {
+        let data = read(&["size=64k", "mode=0700", "newinstance", "context=\"a:b,c\"", "x,y=1"]).data;
+        let expected = [
+            ("size", Some("64k")),
+            ("mode", Some("0700")),
+            ("newinstance", None),
+            ("context", Some("a:b,c")),
+            ("x", None),
+            ("y", Some("1")),
+        ];
+        let expected: Vec<_> = expected.iter().map(|(k, v)| ((*k).to_owned(), v.map(str::to_owned))).collect();
+        assert_eq!(data, expected);
+    }
+}

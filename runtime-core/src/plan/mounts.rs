@@ -1,0 +1,334 @@
+//! `mounts`, `linux.maskedPaths`, `linux.readonlyPaths`: from words to records.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::Mount;
+use runtime_init::step::MountRecord;
+use runtime_init::sys::mount::attr;
+use runtime_init::{Ns, Slot, Step};
+
+use super::draft::Draft;
+use super::mount_options::Options;
+use super::rootfs::{host_opens, reserved, tree_propagation};
+use super::{HostStep, SlotUse};
+use crate::at::ConfigPath;
+use crate::error::{Error, Result};
+
+/// Files below `/proc` that may be covered: those that lxcfs offers, and two that tools need (runc's list).
+const COVERED_IN_PROC: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// What a mount is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum From {
+    Filesystem { kind: String, source: Option<String> },
+    Tree { path: PathBuf, recursive: bool, slot: Option<Slot> },
+    Target,
+}
+
+/// One entry of `mounts`, decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decided {
+    at: ConfigPath,
+    target: String,
+    from: From,
+    options: Options,
+    /// Slot in which the mount is kept, to be made read-only later.
+    late: Option<Slot>,
+}
+
+/// Decides every mount, and opens the sources on the host side where the host does that.
+pub(super) fn open(p: &mut Draft<'_>) -> Result<()> {
+    let mounts = p.spec.mounts().as_deref().unwrap_or_default();
+    for (index, mount) in mounts.iter().enumerate() {
+        let mut decided = decide(p, mount, ConfigPath::new("mounts").index(index))?;
+        if host_opens(p)
+            && let From::Tree { path, recursive, slot } = &mut decided.from
+        {
+            let usage = SlotUse::Source { path: path.clone(), recursive: *recursive };
+            *slot = Some(p.slot(usage));
+            if let Some(slot) = *slot {
+                p.host_for(&decided.at.field("source"), HostStep::Open(slot));
+            }
+        }
+        p.mounts.push(decided);
+    }
+    Ok(())
+}
+
+fn decide(p: &mut Draft<'_>, mount: &Mount, at: ConfigPath) -> Result<Decided> {
+    let words = mount.options().as_deref().unwrap_or_default();
+    let options = Options::read(words);
+    for (index, word) in &options.missing {
+        p.refuse(at.field("options").index(*index), &format!("mount option {word:?} is"));
+    }
+    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
+        p.refuse(at.field("uidMappings"), "id-mapped mounts are");
+    }
+    let target = target(p, mount, &at)?;
+    let from = from(p, mount, &options, &at)?;
+    check_proc(&target, &from, &at)?;
+    if let (From::Tree { .. }, Some((key, _))) = (&from, options.data.first()) {
+        return Err(Error::invalid(at.field("options"), key, "no options of a file system: a bind mount has none"));
+    }
+    let is_tmpfs = matches!(&from, From::Filesystem { kind, .. } if kind == "tmpfs");
+    let late = options.own.set & attr::RDONLY != 0
+        && matches!(from, From::Filesystem { .. })
+        && (is_tmpfs || target == "/dev");
+    let late = late.then(|| reserved(p));
+    Ok(Decided { at, target, from, options, late })
+}
+
+/// The destination, absolute and without `.` and `..`.
+fn target(p: &mut Draft<'_>, mount: &Mount, at: &ConfigPath) -> Result<String> {
+    let path = mount.destination();
+    let Some(text) = path.to_str().filter(|t| !t.is_empty()) else {
+        return Err(Error::invalid(at.field("destination"), path, "an absolute path in the container"));
+    };
+    if !path.is_absolute() {
+        p.note(at.field("destination"), format!("{text:?} is relative (deprecated): taken from /"));
+    }
+    Ok(clean(path))
+}
+
+/// The path without `.`, `..` and double slashes, from `/`.
+fn clean(path: &Path) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => parts.push(name.to_str().unwrap_or_default()),
+            Component::ParentDir => drop(parts.pop()),
+            _ => {}
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn from(p: &Draft<'_>, mount: &Mount, options: &Options, at: &ConfigPath) -> Result<From> {
+    let kind = mount.typ().as_deref().unwrap_or_default();
+    let source = mount.source().as_ref().filter(|s| !s.as_os_str().is_empty());
+    if options.remount {
+        return Ok(From::Target);
+    }
+    if options.bind {
+        let Some(source) = source else {
+            return Err(Error::missing(at.field("source"), "the path to bind, absolute or relative to the bundle"));
+        };
+        return Ok(From::Tree { path: p.bundle.dir().join(source), recursive: options.recursive, slot: None });
+    }
+    if kind == "cgroup" && !p.namespaces.has(Ns::Cgroup) {
+        // A cgroup2 mounted from here would show the host's tree as well, and reset the host's mount options.
+        return Ok(From::Tree { path: p.host.cgroup.mount.clone(), recursive: false, slot: None });
+    }
+    if kind.is_empty() {
+        return Err(Error::missing(
+            at.field("type"),
+            "a file system of /proc/filesystems, or the option bind or rbind",
+        ));
+    }
+    let kind = if kind == "cgroup" { "cgroup2" } else { kind };
+    let source = source.map(|s| s.to_string_lossy().into_owned());
+    Ok(From::Filesystem { kind: kind.to_owned(), source })
+}
+
+/// Nothing may take procfs's place, and nothing but a few files in it may be covered (CVE-2019-16884).
+fn check_proc(target: &str, from: &From, at: &ConfigPath) -> Result<()> {
+    let fine = match (target, from) {
+        ("/proc", From::Filesystem { kind, .. }) => kind == "proc",
+        ("/proc", From::Tree { .. } | From::Target) => true,
+        (below, From::Filesystem { .. } | From::Tree { .. }) if below.starts_with("/proc/") => {
+            COVERED_IN_PROC.contains(&below)
+        }
+        _ => true,
+    };
+    if fine {
+        return Ok(());
+    }
+    let expected = format!("nothing inside /proc but {}", COVERED_IN_PROC.join(", "));
+    Err(Error::invalid(at.field("destination"), target, expected))
+}
+
+/// Opens, in init's copy of the host's mounts, what the host did not open.
+pub(super) fn open_inside(p: &mut Draft<'_>) -> Result<()> {
+    if p.linux().and_then(|l| l.masked_paths().as_ref()).is_some_and(|m| !m.is_empty()) {
+        p.init_for(&ConfigPath::new("linux.maskedPaths"), Step::OpenNull {});
+    }
+    if !host_opens(p) {
+        let mut mounts = std::mem::take(&mut p.mounts);
+        for mount in &mut mounts {
+            if let From::Tree { path, recursive, slot } = &mut mount.from {
+                let at = mount.at.field("source");
+                let place = reserved(p);
+                let path = p.path(path, &at)?;
+                p.init_for(&at, Step::OpenSource { slot: place, path, recursive: u32::from(*recursive) });
+                *slot = Some(place);
+            }
+        }
+        p.mounts = mounts;
+        super::devices::open_inside(p)?;
+    }
+    if p.linux().and_then(|l| l.sysctl().as_ref()).is_some_and(|s| !s.is_empty()) {
+        p.init_for(&ConfigPath::new("linux.sysctl"), Step::OpenProc {});
+    }
+    Ok(())
+}
+
+/// One line for each mount.
+pub(super) fn mount(p: &mut Draft<'_>) -> Result<()> {
+    let base = tree_propagation(p)?;
+    let mounts = std::mem::take(&mut p.mounts);
+    for mount in &mounts {
+        let record = record(p, mount, base)?;
+        let record = p.words(&record.words());
+        p.init_for(&mount.at, Step::Mount { record });
+    }
+    p.mounts = mounts;
+    Ok(())
+}
+
+fn record(p: &mut Draft<'_>, mount: &Decided, base: u64) -> Result<MountRecord> {
+    let (at, options) = (&mount.at, &mount.options);
+    #[expect(clippy::cast_possible_truncation, reason = "attributes and propagation fit 32 bits")]
+    let low = |bits: u64| bits as u32;
+    let mut record = MountRecord {
+        slot: MountRecord::NO_SLOT,
+        what: MountRecord::NO_TEXT,
+        source: MountRecord::NO_TEXT,
+        target: p.texts.add(&mount.target, &at.field("destination"))?.0,
+        set: low(options.own.set),
+        clear: low(options.own.clear),
+        set_all: low(options.all.set),
+        clear_all: low(options.all.clear),
+        propagation: low(options.propagation),
+        propagation_all: low(options.propagation_all),
+        ..MountRecord::default()
+    };
+    match &mount.from {
+        From::Filesystem { kind, source } => filesystem(p, mount, &mut record, kind, source.as_deref())?,
+        From::Tree { recursive, slot, .. } => {
+            record.from = if host_opens(p) { MountRecord::FROM_SLOT } else { MountRecord::FROM_OPENED };
+            record.slot = slot.map_or(MountRecord::NO_SLOT, |s| s.0);
+            record.flags |= if *recursive { MountRecord::WITH_SUBMOUNTS } else { 0 };
+            if record.propagation_all == 0 {
+                record.propagation_all = low(base);
+            }
+            if mount.target == "/proc" {
+                record.flags |= MountRecord::WITH_PROCFS_SOURCE;
+            }
+        }
+        From::Target => {
+            record.from = MountRecord::FROM_TARGET;
+            if !options.bind && !options.data.is_empty() {
+                record.flags |= MountRecord::WITH_RECONFIGURE;
+            }
+        }
+    }
+    if COVERED_IN_PROC.contains(&mount.target.as_str()) {
+        record.flags |= MountRecord::WITH_PROCFS_TARGET;
+    }
+    data(p, mount, &mut record)?;
+    Ok(record)
+}
+
+fn filesystem(
+    p: &mut Draft<'_>,
+    mount: &Decided,
+    record: &mut MountRecord,
+    kind: &str,
+    source: Option<&str>,
+) -> Result<()> {
+    record.from = MountRecord::FROM_FILESYSTEM;
+    record.what = p.texts.add(kind, &mount.at.field("type"))?.0;
+    if let Some(source) = source {
+        record.source = p.texts.add(source, &mount.at.field("source"))?.0;
+    }
+    if matches!(kind, "proc" | "sysfs") {
+        record.flags |= MountRecord::WITH_ORDINARY_TARGET;
+    }
+    if kind == "tmpfs" && !mount.options.data.iter().any(|(key, _)| key == "mode") {
+        record.flags |= MountRecord::WITH_MODE_OF_TARGET;
+    }
+    if let Some(slot) = mount.late {
+        record.flags |= MountRecord::WITH_HOLD;
+        record.slot = slot.0;
+        #[expect(clippy::cast_possible_truncation, reason = "attributes fit 32 bits")]
+        let readonly = attr::RDONLY as u32;
+        record.set &= !readonly;
+    }
+    Ok(())
+}
+
+fn data(p: &mut Draft<'_>, mount: &Decided, record: &mut MountRecord) -> Result<()> {
+    let at = mount.at.field("options");
+    let mut words = Vec::new();
+    for (key, value) in &mount.options.data {
+        // cgroup2 options belong to the host's hierarchy: from a cgroup namespace the kernel ignores them.
+        words.push(p.texts.add(key, &at)?.0);
+        words.push(match value {
+            Some(value) => p.texts.add(value, &at)?.0,
+            None => MountRecord::NO_TEXT,
+        });
+    }
+    let range = p.words(&words);
+    (record.options, record.option_count) = (range.start, range.count / 2);
+    Ok(())
+}
+
+/// What had to be writable until the nodes and links were made.
+pub(super) fn make_readonly(p: &mut Draft<'_>) {
+    let late: Vec<_> = p.mounts.iter().filter_map(|m| Some((m.at.clone(), m.late?))).collect();
+    for (at, slot) in late {
+        p.init_for(&at, Step::ReadonlyMount { slot });
+    }
+}
+
+/// Read-only and masked paths.
+pub(super) fn cover(p: &mut Draft<'_>) -> Result<()> {
+    let linux = p.linux();
+    let readonly = linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default();
+    for (index, path) in readonly.iter().enumerate() {
+        let at = ConfigPath::new("linux.readonlyPaths").index(index);
+        let path = p.texts.add(absolute(path, &at)?, &at)?;
+        p.init_for(&at, Step::ReadonlyPath { path });
+    }
+    let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
+    for (index, path) in masked.iter().enumerate() {
+        let at = ConfigPath::new("linux.maskedPaths").index(index);
+        let path = p.texts.add(absolute(path, &at)?, &at)?;
+        p.init_for(&at, Step::MaskPath { path });
+    }
+    Ok(())
+}
+
+/// D14.
+fn absolute<'p>(path: &'p str, at: &ConfigPath) -> Result<&'p str> {
+    if path.starts_with('/') {
+        Ok(path)
+    } else {
+        Err(Error::invalid(at.clone(), path, "an absolute path in the container"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_cleaned_from_the_root() {
+        for (path, expected) in [("/a/../b", "/b"), ("a//b/", "/a/b"), ("/../..", "/"), ("/./x", "/x")] {
+            assert_eq!(clean(Path::new(path)), expected);
+        }
+    }
+}

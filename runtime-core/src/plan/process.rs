@@ -1,0 +1,221 @@
+//! `process`: identity, capabilities, environment, working directory, limits, and the tail of the order.
+
+#![forbid(unsafe_code)]
+
+mod capabilities;
+mod missing;
+
+use oci_spec::runtime::{PosixRlimitType, Process};
+use runtime_init::Step;
+
+use super::draft::Draft;
+use super::{HostStep, SlotUse};
+use crate::at::ConfigPath;
+use crate::error::{Error, Result};
+
+pub(super) use missing::refuse_what_is_missing;
+
+/// The umask of a program whose configuration has none (D11).
+const UMASK: u32 = 0o022;
+/// A user or group id that `setresuid` reads as "leave it" (CVE-2026-30892, CVE-2024-40635).
+const NO_ID: u32 = u32::MAX;
+
+/// `process.oomScoreAdj`.
+pub(super) fn oom_score(p: &mut Draft<'_>) -> Result<()> {
+    let at = ConfigPath::new("process.oomScoreAdj");
+    let Some(score) = p.process().and_then(Process::oom_score_adj) else { return Ok(()) };
+    if !(-1000..=1000).contains(&score) {
+        return Err(Error::invalid(at, score, "-1000 to 1000"));
+    }
+    let score = p.texts.add(score.to_string(), &at)?;
+    p.init_for(&at, Step::OomScore { score });
+    Ok(())
+}
+
+/// A session keyring of the container's own, named as runc names it.
+pub(super) fn keyring(p: &mut Draft<'_>) -> Result<()> {
+    if !p.options.no_new_keyring {
+        let name = p.texts.add(format!("_ses.{}", p.id), &ConfigPath::default())?;
+        p.init(Step::Keyring { name });
+    }
+    Ok(())
+}
+
+/// `process.cwd` is made where it is missing, as by the peers.
+pub(super) fn working_directory_exists(p: &mut Draft<'_>) -> Result<()> {
+    let Some((at, cwd)) = working_directory(p)? else { return Ok(()) };
+    if cwd != "/" {
+        let path = p.texts.add(&cwd, &at)?;
+        p.init_for(&at, Step::MakeDirectory { path });
+    }
+    Ok(())
+}
+
+fn working_directory(p: &Draft<'_>) -> Result<Option<(ConfigPath, String)>> {
+    let at = ConfigPath::new("process.cwd");
+    let Some(process) = p.process() else { return Ok(None) };
+    match process.cwd().to_str() {
+        Some(cwd) if cwd.starts_with('/') => Ok(Some((at, cwd.to_owned()))),
+        _ => Err(Error::invalid(at, process.cwd(), "Cwd must be an absolute path")),
+    }
+}
+
+/// `process.rlimits`, set by the host at the last gate: init may lack the rights.
+pub(super) fn limits(p: &mut Draft<'_>) -> Result<()> {
+    let limits = p.process().and_then(|process| process.rlimits().as_deref()).unwrap_or_default();
+    for (index, limit) in limits.iter().enumerate() {
+        let at = ConfigPath::new("process.rlimits").index(index);
+        if limits[..index].iter().any(|other| other.typ() == limit.typ()) {
+            return Err(Error::invalid(at.field("type"), limit.typ().to_string(), "each type once"));
+        }
+        if limit.soft() > limit.hard() {
+            return Err(Error::invalid(
+                at.field("soft"),
+                limit.soft(),
+                format!("at most hard, which is {}", limit.hard()),
+            ));
+        }
+        let (resource, name) = resource(limit.typ());
+        p.host_for(&at, HostStep::Limit { resource, name, soft: limit.soft(), hard: limit.hard() });
+    }
+    Ok(())
+}
+
+/// The number of a limit (`asm-generic/resource.h`) and its name.
+const fn resource(kind: PosixRlimitType) -> (u32, &'static str) {
+    match kind {
+        PosixRlimitType::RlimitCpu => (0, "RLIMIT_CPU"),
+        PosixRlimitType::RlimitFsize => (1, "RLIMIT_FSIZE"),
+        PosixRlimitType::RlimitData => (2, "RLIMIT_DATA"),
+        PosixRlimitType::RlimitStack => (3, "RLIMIT_STACK"),
+        PosixRlimitType::RlimitCore => (4, "RLIMIT_CORE"),
+        PosixRlimitType::RlimitRss => (5, "RLIMIT_RSS"),
+        PosixRlimitType::RlimitNproc => (6, "RLIMIT_NPROC"),
+        PosixRlimitType::RlimitNofile => (7, "RLIMIT_NOFILE"),
+        PosixRlimitType::RlimitMemlock => (8, "RLIMIT_MEMLOCK"),
+        PosixRlimitType::RlimitAs => (9, "RLIMIT_AS"),
+        PosixRlimitType::RlimitLocks => (10, "RLIMIT_LOCKS"),
+        PosixRlimitType::RlimitSigpending => (11, "RLIMIT_SIGPENDING"),
+        PosixRlimitType::RlimitMsgqueue => (12, "RLIMIT_MSGQUEUE"),
+        PosixRlimitType::RlimitNice => (13, "RLIMIT_NICE"),
+        PosixRlimitType::RlimitRtprio => (14, "RLIMIT_RTPRIO"),
+        PosixRlimitType::RlimitRttime => (15, "RLIMIT_RTTIME"),
+    }
+}
+
+/// The last lines: privileges fall once, then nothing but the program is left to do.
+pub(super) fn tail(p: &mut Draft<'_>) -> Result<()> {
+    let start = p.slot(SlotUse::Start);
+    let Some(process) = p.process() else {
+        // Legal for create; start refuses (D2).
+        p.init(Step::WaitForStart { slot: start });
+        return Ok(());
+    };
+    if process.no_new_privileges().unwrap_or(false) {
+        p.init_for(&ConfigPath::new("process.noNewPrivileges"), Step::NoNewPrivs {});
+    }
+    let sets = capabilities::sets(p, process)?;
+    let at = ConfigPath::new("process.capabilities");
+    p.init_for(&at.field("bounding"), Step::Bounding { keep: sets.bounding });
+    identity(p, process)?;
+    let capabilities =
+        Step::Capabilities { effective: sets.effective, permitted: sets.permitted, inheritable: sets.inheritable };
+    p.init_for(&at, capabilities);
+    if sets.ambient != 0 {
+        p.init_for(&at.field("ambient"), Step::Ambient { raise: sets.ambient });
+    }
+    program(p, process, start)
+}
+
+fn identity(p: &mut Draft<'_>, process: &Process) -> Result<()> {
+    let user = process.user();
+    let at = ConfigPath::new("process.user");
+    for (field, id) in [("uid", user.uid()), ("gid", user.gid())] {
+        if id == NO_ID {
+            return Err(Error::invalid(at.field(field), id, "an id below 4294967295"));
+        }
+    }
+    // With the rights init still has; the user may have no way into it.
+    if let Some((at, cwd)) = working_directory(p)? {
+        let path = p.texts.add(cwd, &at)?;
+        p.init_for(&at, Step::Enterdir { path });
+    }
+    p.init_for(&at.field("uid"), Step::OwnStdio { uid: user.uid() });
+    groups(p, process)?;
+    p.init_for(&at, Step::Ids { uid: user.uid(), gid: user.gid() });
+    if let Some(mask) = user.umask()
+        && mask > 0o777
+    {
+        return Err(Error::invalid(at.field("umask"), mask, "at most 511 (0o777)"));
+    }
+    let mask = Step::Umask { mask: user.umask().unwrap_or(UMASK) };
+    if user.umask().is_some() {
+        p.init_for(&at.field("umask"), mask)
+    } else {
+        p.init(mask)
+    }
+    Ok(())
+}
+
+fn groups(p: &mut Draft<'_>, process: &Process) -> Result<()> {
+    const MAX: usize = 4096;
+    let at = ConfigPath::new("process.user.additionalGids");
+    let groups = process.user().additional_gids().as_deref().unwrap_or_default();
+    if groups.len() > MAX {
+        return Err(Error::invalid(at, format_args!("{} groups", groups.len()), "at most 4096"));
+    }
+    if p.id_maps.deny_setgroups {
+        // The kernel wants setgroups given up before an unprivileged process may write a gid map.
+        if groups.is_empty() {
+            return Ok(());
+        }
+        return Err(Error::refused(
+            at,
+            "an unprivileged caller with a map of its own id cannot set groups: remove the field, or map more ids (newgidmap)",
+        ));
+    }
+    let groups = p.words(groups);
+    p.init_for(&at, Step::Groups { groups });
+    Ok(())
+}
+
+fn program(p: &mut Draft<'_>, process: &Process, start: runtime_init::Slot) -> Result<()> {
+    let at = ConfigPath::new("process.args");
+    let args = process.args().as_deref().unwrap_or_default();
+    if args.is_empty() {
+        return Err(Error::missing(at, "the program and its arguments, at least one word"));
+    }
+    if let Some((at, cwd)) = working_directory(p)? {
+        let path = p.texts.add(cwd, &at)?;
+        p.init_for(&at, Step::Cwd { path });
+    }
+    let args = p.list(args, &at)?;
+    let environment = environment(process)?;
+    let path = environment.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or_default();
+    let path = p.texts.add(path, &ConfigPath::new("process.env"))?;
+    p.init_for(&at, Step::FindProgram { args, path });
+    p.init(Step::WaitForStart { slot: start });
+    let has_home = environment.iter().any(|e| e.starts_with("HOME="));
+    let home_of = if has_home { u32::MAX } else { process.user().uid() };
+    let env = p.list(&environment, &ConfigPath::new("process.env"))?;
+    p.init_for(&at, Step::Execute { args, env, home_of });
+    Ok(())
+}
+
+/// `process.env`: of a name given twice the last value stays, as in runc. An empty `HOME` counts as none.
+fn environment(process: &Process) -> Result<Vec<String>> {
+    let entries = process.env().as_deref().unwrap_or_default();
+    let mut last = std::collections::HashMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let at = ConfigPath::new("process.env").index(index);
+        match entry.split_once('=') {
+            Some((name, _)) if !name.is_empty() && !entry.contains('\0') => last.insert(name, index),
+            _ => return Err(Error::invalid(at, entry, "NAME=value, without NUL")),
+        };
+    }
+    let wanted = |(index, entry): &(usize, &String)| {
+        let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
+        last.get(name) == Some(index) && *entry != "HOME="
+    };
+    Ok(entries.iter().enumerate().filter(wanted).map(|(_, entry)| entry.clone()).collect())
+}

@@ -1,0 +1,46 @@
+//! What `config.json` can ask for and this version does not do. Each is refused by name: silence would be worse.
+
+#![forbid(unsafe_code)]
+
+use super::super::draft::Draft;
+use crate::at::ConfigPath;
+
+/// Fields of `config.json` that are refused when they are there and not empty, and what they would be.
+const MISSING: [(&str, &str); 13] = [
+    ("hooks", "hooks are"),
+    ("linux.seccomp", "seccomp filters are"),
+    ("linux.mountLabel", "SELinux labels are"),
+    ("linux.intelRdt", "Intel RDT is"),
+    ("linux.memoryPolicy", "a memory policy is"),
+    ("linux.personality", "a personality is"),
+    ("linux.netDevices", "moving network devices is"),
+    ("process.apparmorProfile", "AppArmor is"),
+    ("process.selinuxLabel", "SELinux labels are"),
+    ("process.ioPriority", "an I/O priority is"),
+    ("process.scheduler", "a scheduler is"),
+    ("process.execCPUAffinity", "a CPU affinity for exec is"),
+    ("process.terminal", "a terminal is"),
+];
+
+/// Collects the refusals.
+pub(in crate::plan) fn refuse_what_is_missing(p: &mut Draft<'_>) {
+    for (field, what) in MISSING {
+        let value = p.bundle.raw().pointer(&format!("/{}", field.replace('.', "/")));
+        if value.is_some_and(asks_for_something) {
+            p.refuse(ConfigPath::new(field), what);
+        }
+    }
+}
+
+/// Whether a value is more than a way of writing "nothing".
+fn asks_for_something(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::String(value) => !value.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(members) => members.values().any(|v| !matches!(v, Value::Null) && *v != Value::Array(Vec::new())),
+        Value::Number(_) => true,
+    }
+}
