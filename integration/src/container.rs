@@ -30,10 +30,11 @@ pub struct Container {
     pub runtime: Runtime,
     /// The bundle, editable until (and after) `create`.
     pub bundle: Bundle,
-    /// The id, unique on this machine.
+    /// The id: the container's name, until a test chooses another one.
     pub id: String,
     /// The value of `--root`.
     pub root: PathBuf,
+    name: String,
     folder: PathBuf,
     created: RefCell<Option<Output>>,
 }
@@ -56,15 +57,22 @@ impl Container {
     /// A container of its own, whose program is `/bin/true` until the bundle is edited.
     pub fn new(runtime: &Runtime) -> Container {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let id = format!("it-{}-{}", tag(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = all().join(&id);
+        let name = format!("it-{}-{}", tag(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = all().join(&name);
         fs::create_dir_all(folder.join("calls")).expect("make the test's folder");
         let bundle = Bundle::new(folder.join("bundle"));
         let root = folder.join("state");
-        let mut container =
-            Container { runtime: runtime.clone(), bundle, id, root, folder, created: RefCell::new(None) };
+        let mut container = Container {
+            runtime: runtime.clone(),
+            bundle,
+            id: name.clone(),
+            root,
+            name,
+            folder,
+            created: RefCell::new(None),
+        };
         fs::create_dir(container.parent_cgroup()).expect("make the test's cgroup");
-        let path = format!("/{}/container", container.id);
+        let path = format!("/{}/container", container.name);
         container.bundle.set("/linux/cgroupsPath", json!(path));
         container
     }
@@ -88,6 +96,11 @@ impl Container {
         other
     }
 
+    /// A name that is unique on this machine.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The test's own folder: free to be used.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -95,7 +108,7 @@ impl Container {
 
     /// The cgroup made by the test, above the container's own.
     pub fn parent_cgroup(&self) -> PathBuf {
-        Path::new(CGROUPS).join(&self.id)
+        Path::new(CGROUPS).join(&self.name)
     }
 
     /// The container's own cgroup (with the cgroupfs driver and the default path).
@@ -277,10 +290,13 @@ impl Drop for Container {
 fn remove_cgroup(path: &Path) {
     let _ = fs::write(path.join("cgroup.kill"), "1");
     let _ = fs::write(path.join("cgroup.freeze"), "0");
-    within(Duration::from_secs(5), || {
+    let removed = within(Duration::from_secs(5), || {
         remove_folders(path);
         (!path.exists()).then_some(())
     });
+    if removed.is_none() {
+        eprintln!("cannot remove {}", path.display());
+    }
 }
 
 fn remove_folders(path: &Path) {

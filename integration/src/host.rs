@@ -112,9 +112,10 @@ pub fn processes(container: &Container) -> BTreeMap<i32, String> {
         let words = process.words().join(" ");
         let in_cgroup = process.cgroup().is_some_and(|path| {
             let mut names = path.split('/');
-            names.any(|name| name == container.id)
+            names.any(|name| name == container.name())
         });
-        let named = words.contains(&format!("{}/", folder.display())) || process.words().contains(&container.id);
+        let named = words.contains(&format!("{}/", folder.display()))
+            || process.words().iter().any(|word| word == container.name());
         in_cgroup || named || below(process, "cwd") || below(process, "root") || below(process, "exe")
     };
     let own = std::process::id().cast_signed();

@@ -10,6 +10,7 @@ pub mod case;
 pub mod container;
 pub mod deadline;
 pub mod host;
+pub mod mountinfo;
 pub mod place;
 pub mod process;
 pub mod runtime;

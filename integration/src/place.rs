@@ -66,6 +66,12 @@ pub enum Need {
     Cpuset,
     /// The cgroup controller hugetlb.
     Hugetlb,
+    /// The cgroup controller rdma.
+    Rdma,
+    /// A block device.
+    BlockDevice,
+    /// The I/O scheduler BFQ.
+    Bfq,
     /// `CAP_SYS_RESOURCE`, without which hard limits cannot be raised.
     SysResource,
     /// Two processors.
@@ -95,6 +101,9 @@ impl Need {
             Need::Setpriv => program("setpriv"),
             Need::Cpuset => controller("cpuset"),
             Need::Hugetlb => controller("hugetlb"),
+            Need::Rdma => controller("rdma"),
+            Need::BlockDevice => no_block_device(),
+            Need::Bfq => file("/sys/module/bfq", "no I/O scheduler bfq"),
             Need::SysResource => capability(24, "no CAP_SYS_RESOURCE"),
             Need::TwoProcessors => file("/sys/devices/system/cpu/cpu1", "only one processor"),
             Need::Resctrl => file("/sys/fs/resctrl/schemata", "no resctrl filesystem"),
@@ -111,6 +120,11 @@ fn file(path: &str, reason: &str) -> Option<String> {
 fn reads(path: &str, word: &str, reason: &str) -> Option<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     (!text.split_whitespace().any(|found| found == word)).then(|| reason.to_string())
+}
+
+fn no_block_device() -> Option<String> {
+    let disks = fs::read_dir("/sys/block").map_or(0, Iterator::count);
+    (disks == 0).then(|| "no block device".to_string())
 }
 
 fn controller(name: &str) -> Option<String> {

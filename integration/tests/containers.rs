@@ -41,16 +41,29 @@ macro_rules! areas {
 
 // One line per area.
 areas! {
+    annotations,
+    capabilities,
+    cgroup_cpu,
+    cgroup_io,
+    cgroup_memory,
+    cgroup_path,
+    cgroup_unified,
     command_line,
     config_errors,
     deletion,
     descriptors,
+    device_rules,
+    environment,
     foreground,
+    identity,
     lifecycle,
     logs,
     operations,
+    program,
     signals,
     state,
+    sysctl,
+    values,
 }
 
 fn main() -> ExitCode {

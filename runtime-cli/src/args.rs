@@ -69,6 +69,10 @@ pub enum Command {
     Create(CreateArgs),
     /// Run the program of a created container
     Start(ContainerArgs),
+    /// Stop every process of a container where it is.
+    Pause(ContainerArgs),
+    /// Let the processes of a paused container go on.
+    Resume(ContainerArgs),
     /// Make a container, run its program and wait for it
     Run(RunArgs),
     /// Print the state of a container as JSON

@@ -14,7 +14,7 @@ use oci_spec::runtime::Spec;
 use serde_json::Value;
 
 use crate::at::ConfigPath;
-use crate::error::{Error, Result, StepError};
+use crate::error::{Error, Problem, Result, StepError};
 
 /// A bundle directory and the configuration in it.
 ///
@@ -51,8 +51,8 @@ impl Bundle {
     pub fn parse(dir: PathBuf, text: Vec<u8>) -> Result<Self> {
         let mut raw = json::strict(&text)?;
         required::check(&raw)?;
-        let unknown_capabilities = json::drop_unknown_capabilities(&mut raw)?;
-        let spec = json::typed(&raw, &text)?;
+        let unknown_capabilities = json::drop_unknown_capabilities(&mut raw);
+        let spec = json::typed(&raw, !unknown_capabilities.is_empty(), &text)?;
         Ok(Self { dir, text, raw, spec, unknown_capabilities })
     }
 
@@ -88,8 +88,7 @@ impl Bundle {
     }
 }
 
-pub(crate) fn invalid_json(at: &str, error: &serde_json::Error, message: String) -> Error {
-    let at = ConfigPath::new(if at == "." { "" } else { at });
-    let problem = crate::error::Problem::Json { line: error.line(), column: error.column(), message };
-    Error::Config { at, problem }
+fn invalid_json(at: &str, place: Option<(usize, usize)>, message: String) -> Error {
+    let at = ConfigPath::new(if matches!(at, "." | "?") { "" } else { at });
+    Error::Config { at, problem: Problem::Json { place, message } }
 }

@@ -91,12 +91,10 @@ pub enum Problem {
         reason: Cow<'static, str>,
     },
     /// The text is not JSON, or not of the type that the field has.
-    #[error("line {line}, column {column}: {message}")]
+    #[error("{}{message}", .place.map_or(String::new(), |(line, column)| format!("line {line}, column {column}: ")))]
     Json {
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
+        /// Line and column, from 1, where they are known.
+        place: Option<(usize, usize)>,
         /// What the parser says.
         message: String,
     },

@@ -225,7 +225,7 @@ fn row_22_later_commands_use_the_recorded_cgroup(runtime: &Runtime) {
     let mut container = Container::sleeper(runtime);
     let before = Snapshot::take(&container);
     container.run_detached().ok();
-    let elsewhere = format!("/{}/elsewhere", container.id);
+    let elsewhere = format!("/{}/elsewhere", container.name());
     container.bundle.set("/linux/cgroupsPath", json!(elsewhere));
     container.call(["pause", &container.id]).run().ok();
     assert_eq!(fs::read_to_string(container.cgroup().join("cgroup.freeze")).unwrap(), "1\n");

@@ -69,7 +69,7 @@ cases! {
 }
 
 /// `create` fails, nothing is left, and there is no such container. Returns what it said.
-fn refused(container: &Container) -> String {
+pub fn refused(container: &Container) -> String {
     let before = Snapshot::take(container);
     let output = container.create().fails();
     before.assert_unchanged(container);
@@ -78,7 +78,7 @@ fn refused(container: &Container) -> String {
 }
 
 /// The container with this edit is refused.
-fn refuses(runtime: &Runtime, edit: impl FnOnce(&mut Bundle) -> &mut Bundle) -> String {
+pub fn refuses(runtime: &Runtime, edit: impl FnOnce(&mut Bundle) -> &mut Bundle) -> String {
     let mut container = Container::sleeper(runtime);
     edit(&mut container.bundle);
     refused(&container)

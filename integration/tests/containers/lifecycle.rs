@@ -3,7 +3,6 @@
 use integration::{Container, Process, Runtime, Snapshot, until};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
 
 cases! {
     Any:
@@ -92,7 +91,7 @@ fn rt_20_config_may_vanish_before_start(runtime: &Runtime) {
 
 /// Adds a hook that appends `word` to the file `hooks` in the test's folder and ends with `code`.
 fn hook(container: &mut Container, name: &str, word: &str, code: i32) {
-    let script = format!("echo {word} >> {}/hooks; exit {code}", container.folder().display());
+    let script = format!("cat >/dev/null; echo {word} >> {}/hooks; exit {code}", container.folder().display());
     container.bundle.push(&format!("/hooks/{name}"), json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
 }
 
@@ -136,24 +135,24 @@ fn rt_33_delete_leaves_nothing(runtime: &Runtime) {
 fn rt_33_delete_leaves_no_namespace(runtime: &Runtime) {
     let kinds = ["pid", "net", "ipc", "uts", "mnt", "cgroup"];
     let container = Container::sleeper(runtime);
+    let before = Snapshot::take(&container);
     container.run_detached().ok();
-    let process = container.process();
-    let namespaces: Vec<PathBuf> = kinds.iter().map(|kind| process.namespace(kind).unwrap()).collect();
+    let init = container.process();
+    let holds = |other: &Process| kinds.iter().any(|kind| init.namespace(kind) == other.namespace(kind));
+    // By process, for the numbers of ended namespaces are given out again at once.
+    let holders: Vec<Process> = Process::all().into_iter().filter(holds).collect();
+    assert!(holders.contains(&init), "{holders:?}");
     container.kill("KILL").ok();
-    container.reap(process.pid);
+    container.wait_for("stopped");
     container.delete().ok();
-    // Numbers of ended namespaces are given out again, so another test may hold one for a while.
-    let held = || {
-        let holds = |other: &Process| kinds.iter().zip(&namespaces).any(|(kind, own)| other.namespace(kind).as_ref() == Some(own));
-        Process::all().iter().any(holds)
-    };
-    until("the end of all namespaces", || (!held()).then_some(()));
+    assert!(!holders.iter().any(Process::is_alive), "{holders:?}");
+    before.assert_unchanged(&container);
 }
 
 fn rt_34_poststop_hooks_run_after_destroy(runtime: &Runtime) {
     let mut container = Container::sleeper(runtime);
     let script = format!(
-        "echo hook > {folder}/ran; test ! -d {cgroup} && echo gone >> {folder}/ran; \
+        "cat >/dev/null; echo hook > {folder}/ran; test ! -d {cgroup} && echo gone >> {folder}/ran; \
          {runtime} --root {root} state {id} || echo unknown >> {folder}/ran",
         folder = container.folder().display(),
         cgroup = container.cgroup().display(),
@@ -273,7 +272,7 @@ fn rt_48_everything_but_the_program_is_there_after_create(runtime: &Runtime) {
         let found = mounts.lines().any(|line| line.split(' ').nth(4) == Some(point));
         assert!(found || !container.process().path("root").join(&point[1..]).exists(), "{point} in\n{mounts}");
     }
-    assert!(process.cgroup().unwrap().ends_with(&format!("/{}/container", container.id)));
+    assert!(process.cgroup().unwrap().ends_with(&format!("/{}/container", container.name())));
     let pid = process.pid.to_string();
     let enter = |words: &[&str]| container.host_call("nsenter").args(["--target", &pid]).args(words).run().ok();
     assert_eq!(enter(&["--uts", "hostname"]).text(), "inside");

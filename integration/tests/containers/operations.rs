@@ -242,7 +242,7 @@ fn row_79_parallel_creates_of_one_id_make_one_container(runtime: &Runtime) {
 fn row_80_same_id_under_two_roots(runtime: &Runtime) {
     let first = Container::sleeper(runtime);
     let mut second = Container::sleeper(runtime);
-    let own = std::mem::replace(&mut second.id, first.id.clone());
+    second.id.clone_from(&first.id);
     first.run_detached().ok();
     second.run_detached().ok();
     assert_ne!(first.pid(), second.pid());
@@ -250,7 +250,6 @@ fn row_80_same_id_under_two_roots(runtime: &Runtime) {
     second.wait_for("stopped");
     second.delete().ok();
     assert_eq!(first.status(), "running");
-    second.id = own;
 }
 
 fn peer_10_start_of_a_container_whose_init_was_killed_fails(runtime: &Runtime) {

@@ -16,16 +16,16 @@ pub fn list(args: &ListArgs, context: &Context) -> Result {
         Some(store) => store.list()?,
         None => Vec::new(),
     };
-    if args.quiet {
-        print(&listed.iter().map(|(id, _)| format!("{id}\n")).collect::<String>());
-        return Ok(());
-    }
     let mut states = Vec::new();
     for (id, state) in listed {
         match state {
             Ok(state) => states.push(state),
             Err(error) => context.log.warning(&format!("load container {id}: {error}")),
         }
+    }
+    if args.quiet {
+        print(&states.iter().map(|state| format!("{}\n", state.id)).collect::<String>());
+        return Ok(());
     }
     match args.format {
         ListFormat::Table => print(&table(states.iter().map(row))),

@@ -43,6 +43,8 @@ pub fn run(command: &Command, context: &Context) -> Result<u8> {
     match command {
         Command::Create(args) => create::create(args, context)?,
         Command::Start(args) => start::start(args, context)?,
+        Command::Pause(args) => start::pause(args, context)?,
+        Command::Resume(args) => start::resume(args, context)?,
         Command::Run(args) => return run::run(args, context),
         Command::State(args) => state::state(args, context)?,
         Command::List(args) => list::list(args, context)?,

@@ -175,8 +175,9 @@ impl<'a> Reader<'a> {
     /// The descriptor in `slot`; -1 if there is no such slot.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> Fd {
-        let index = slot.0;
-        Fd(if index < self.header.slots.count { self.word(self.header.slots.start + index).cast_signed() } else { -1 })
+        let Words { start, count } = self.header.slots;
+        let index = start.checked_add(slot.0).filter(|index| slot.0 < count && *index < self.header.words);
+        Fd(index.map_or(-1, |index| self.word(index).cast_signed()))
     }
 
     /// Word `index`; 0 beyond the end.
@@ -201,3 +202,6 @@ impl<'a> Reader<'a> {
         table.and_then(|t| t.get(text.0 as usize..)).and_then(|t| CStr::from_bytes_until_nul(t).ok()).unwrap_or(c"")
     }
 }
+
+#[cfg(test)]
+mod tests;

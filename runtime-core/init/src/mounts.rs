@@ -61,11 +61,12 @@ fn tree(cx: &Context, tree: Fd, record: &MountRecord, target: &CStr) -> Result {
     if has(record, MountRecord::WITH_PROCFS_SOURCE) && !proc::is_root(tree)? {
         return Err(Fault::new(Call::PROCFS, Errno::INVAL));
     }
-    let target = if fd::stat(tree)?.is(kind::DIR) {
-        path::make_directory(cx.root, target)?
-    } else {
-        path::make_file(cx.root, target)?
-    };
+    let is_directory = fd::stat(tree)?.is(kind::DIR);
+    let target = if is_directory { path::make_directory(cx.root, target)? } else { path::make_file(cx.root, target)? };
+    if fd::stat(target.0)?.is(kind::DIR) != is_directory {
+        // The kernel would say EINVAL.
+        return Err(Fault::new(Call::MOUNT_KIND, Errno::NOTDIR));
+    }
     outside_procfs(target.0, record)?;
     spread(tree, record)?;
     let own = MountAttr { set: record.set.into(), clear: record.clear.into(), ..MountAttr::default() };
@@ -202,4 +203,16 @@ fn octal(mode: u32, buffer: &mut [u8; 8]) -> &CStr {
         *place = b'0' + ((mode >> (3 * digit)) & 7) as u8;
     }
     CStr::from_bytes_until_nul(buffer).unwrap_or(c"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_written_in_octal() {
+        for (mode, text) in [(0, c"00000"), (0o755, c"00755"), (0o1777, c"01777"), (0o7777, c"07777")] {
+            assert_eq!(octal(mode, &mut [0xff; 8]), text);
+        }
+    }
 }

@@ -216,3 +216,6 @@ fn through_link(dir: Fd, name: &Name, before: &[u8], after: &[u8]) -> Result<Pat
     }
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,6 @@ fn wait_at(view: &View<'_>, gate: Gate) -> Result {
         _ => Err(Fault::new(Call::GATE, Errno(32))),
     }
 }
+
+#[cfg(test)]
+mod tests;

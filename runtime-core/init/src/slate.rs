@@ -116,3 +116,6 @@ impl Slate {
         self.filter_len.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests;

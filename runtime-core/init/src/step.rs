@@ -457,3 +457,6 @@ steps! {
     /// `umount2(MNT_DETACH)`—a procfs or sysfs of the host, which `--no-pivot` would leave reachable.
     48 Unmount { /** path on the host */ path: Text }
 }
+
+#[cfg(test)]
+mod tests;

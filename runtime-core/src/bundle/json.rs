@@ -19,9 +19,9 @@ pub(super) fn strict(text: &[u8]) -> Result<Value> {
     let Strict(value) = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
         let at = e.path().to_string();
         let message = without_place(e.inner());
-        invalid_json(&at, e.inner(), message)
+        invalid_json(&at, Some((e.inner().line(), e.inner().column())), message)
     })?;
-    reader.end().map_err(|e| invalid_json(".", &e, without_place(&e)))?;
+    reader.end().map_err(|e| invalid_json(".", Some((e.line(), e.column())), without_place(&e)))?;
     Ok(value)
 }
 
@@ -96,40 +96,37 @@ impl<'de> Visitor<'de> for StrictVisitor {
 const SETS: [&str; 5] = ["bounding", "effective", "inheritable", "permitted", "ambient"];
 
 /// Takes capabilities out that this version does not know: they are a warning, not an error (D5).
-pub(super) fn drop_unknown_capabilities(raw: &mut Value) -> Result<Vec<String>> {
+pub(super) fn drop_unknown_capabilities(raw: &mut Value) -> Vec<String> {
     let mut unknown = BTreeSet::new();
     for set in SETS {
         let Some(Value::Array(names)) = raw.pointer_mut(&format!("/process/capabilities/{set}")) else { continue };
         names.retain(|name| {
             let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
-            match name {
-                Value::String(name) if !known => !unknown.insert(name.clone()),
-                _ => true,
+            if let (Value::String(name), false) = (name, known) {
+                unknown.insert(name.clone());
             }
+            known || !name.is_string()
         });
     }
-    Ok(unknown.into_iter().collect())
+    unknown.into_iter().collect()
 }
 
-/// The configuration as types. Errors are looked for in the text, which has lines and columns; what was taken out
-/// of `raw` on purpose is only seen there, so `raw` decides.
-pub(super) fn typed(raw: &Value, text: &[u8]) -> Result<Spec> {
-    let mut raw = raw.clone();
-    if let Some(Value::Object(process)) = raw.get_mut("process") {
+/// The configuration as types. They are read from the text, which has lines and columns, unless something had to be
+/// changed for them.
+pub(super) fn typed(raw: &Value, changed: bool, text: &[u8]) -> Result<Spec> {
+    let mut fitted = raw.clone();
+    if let Some(Value::Object(process)) = fitted.get_mut("process") {
         // Absent means uid 0 and gid 0 (X7).
         process.entry("user").or_insert_with(|| Value::Object(Map::new()));
     }
-    cap_hugepage_limits(&mut raw);
-    let error = match serde_path_to_error::deserialize::<_, Spec>(raw) {
-        Ok(spec) => return Ok(spec),
-        Err(error) => error,
-    };
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let placed = serde_path_to_error::deserialize::<_, Spec>(&mut reader)
-        .err()
-        .filter(|e| e.path().to_string() == error.path().to_string());
-    let inner = placed.as_ref().map_or_else(|| error.inner(), |e| e.inner());
-    Err(invalid_json(&error.path().to_string(), inner, without_place(error.inner())))
+    cap_hugepage_limits(&mut fitted);
+    let changed = changed || fitted != *raw;
+    let text = if changed { fitted.to_string().into_bytes() } else { text.to_vec() };
+    let mut reader = serde_json::Deserializer::from_slice(&text);
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let place = if changed { None } else { Some((error.inner().line(), error.inner().column())) };
+        invalid_json(&error.path().to_string(), place, without_place(error.inner()))
+    })
 }
 
 /// The types of `oci-spec` hold these limits as signed numbers; planning takes the real value from the raw form (LNX-94).
@@ -152,6 +149,14 @@ mod tests {
         assert_eq!(error.to_string(), "process: line 2, column 31: the name \"cwd\" is given twice");
         assert!(strict(b"{\"a\":1,\"a\":1}").is_err());
         assert!(strict(b"[{\"a\":1},{\"a\":1}]").is_ok(), "two objects may use the same name");
+    }
+
+    #[test]
+    fn decision_5_unknown_capabilities_leave_every_set() {
+        let sets = r#"{"process": {"capabilities": {"bounding": ["CAP_FOO", "CAP_KILL"], "effective": ["CAP_FOO"]}}}"#;
+        let mut raw: Value = serde_json::from_str(sets).expect("JSON");
+        assert_eq!(drop_unknown_capabilities(&mut raw), ["CAP_FOO"]);
+        assert_eq!(raw["process"]["capabilities"], serde_json::json!({"bounding": ["CAP_KILL"], "effective": []}));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use store::{ContainerDir, Lock, Store};
 pub use undo::{Entry, Undo};
 
 use crate::cgroup::{Cgroup, CgroupHost};
-use crate::error::{Error, Result, StateProblem};
+use crate::error::{Errno, Error, Result, StateProblem, StepError};
 use crate::id::ContainerId;
 use crate::launch::{self, Stdio};
 use crate::plan::Plan;
@@ -232,6 +232,36 @@ impl Container {
                 None => Ok(()),
             },
         }
+    }
+
+    /// Stops every process of the container where it is, until [`Self::resume`].
+    ///
+    /// # Errors
+    /// [`StateProblem::Status`] unless it is created or running; [`Error::Step`] if the kernel does not freeze its
+    /// cgroup in time, or it has none.
+    pub fn pause(&self) -> Result<()> {
+        let sight = self.look(false)?;
+        match sight.status {
+            Status::Created | Status::Running => self.cgroup(&sight.record, "pause")?.freeze(KILL_WAIT),
+            status => Err(self.unfit("pause", status)),
+        }
+    }
+
+    /// Lets the processes of a paused container go on.
+    ///
+    /// # Errors
+    /// [`StateProblem::Status`] unless it is paused; [`Error::Step`] as for [`Self::pause`].
+    pub fn resume(&self) -> Result<()> {
+        let sight = self.look(false)?;
+        match sight.status {
+            Status::Paused => self.cgroup(&sight.record, "resume")?.thaw(KILL_WAIT),
+            status => Err(self.unfit("resume", status)),
+        }
+    }
+
+    fn cgroup(&self, record: &Record, verb: &'static str) -> Result<Cgroup> {
+        let gone = || StepError::host(None, format!("{verb} {}", self.id()), "openat", Errno::ENOENT);
+        Ok(cgroup_of(record)?.ok_or_else(gone)?)
     }
 
     /// Removes the container and everything that creating it made. One that is created but was never

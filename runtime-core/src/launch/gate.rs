@@ -39,10 +39,15 @@ impl Gates {
     }
 
     /// The pid and pidfd of the process that was just born; `None` if the one that should bear it is gone.
+    ///
+    /// The newborn runs beside the one that bore it, and may stand at its first gate before its birth is told.
     pub fn born(&mut self, patience: Duration) -> Result<Option<(i32, OwnedFd)>> {
-        match self.receive(patience)? {
-            Some(Message::Born(pid, pidfd)) => Ok(Some((pid, pidfd))),
-            _ => Ok(None),
+        loop {
+            match self.receive(patience)? {
+                Some(Message::Born(pid, pidfd)) => return Ok(Some((pid, pidfd))),
+                Some(Message::Gate(gate)) if self.standing.is_none() => self.standing = Some(gate),
+                _ => return Ok(None),
+            }
         }
     }
 

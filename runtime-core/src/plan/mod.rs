@@ -12,6 +12,8 @@ pub mod create;
 mod describe;
 mod devices;
 mod draft;
+#[cfg(test)]
+mod laws;
 mod mount_options;
 mod mounts;
 mod namespaces;

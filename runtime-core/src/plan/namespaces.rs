@@ -156,7 +156,7 @@ pub(super) fn join(p: &mut Draft<'_>) -> Result<()> {
     } else {
         order.insert(0, Ns::User);
     }
-    if order.iter().any(|ns| p.namespaces.is_joined(*ns)) {
+    if Ns::ALL.into_iter().any(|ns| p.namespaces.is_joined(ns)) {
         // Only now: a process that is not dumpable cannot have its id maps written by an unprivileged host.
         p.init(Step::NotDumpable {});
     }

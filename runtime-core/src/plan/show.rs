@@ -11,6 +11,7 @@ use super::{Act, HostStep, Line, Plan};
 use crate::error::Side;
 
 /// Widths for a terminal of 120 columns.
+const WIDTH: usize = 120;
 const LEFT: usize = 38;
 const RIGHT: usize = 46;
 
@@ -91,13 +92,16 @@ impl Rows<'_> {
     }
 }
 
+/// The asking field has a column of its own; a long one begins before it, as far as the line leaves room.
 fn row(f: &mut fmt::Formatter<'_>, left: &str, right: &str, origin: Option<String>) -> fmt::Result {
     let (l, r) = (LEFT + 6, RIGHT + 4);
-    let text = match origin {
-        Some(origin) => format!("{left:<l$}{right:<r$}# {origin}"),
-        None => format!("{left:<l$}{right}"),
-    };
-    writeln!(f, "{}", text.trim_end())
+    let text = format!("{left:<l$}{right}");
+    let text = text.trim_end();
+    let Some(origin) = origin else { return writeln!(f, "{text}") };
+    let room = WIDTH.saturating_sub(text.chars().count() + " # ".len());
+    let origin = shorten(&origin, room);
+    let column = (l + r).min(WIDTH.saturating_sub(origin.chars().count() + "# ".len()));
+    writeln!(f, "{text:<column$}# {origin}")
 }
 
 const fn gate_name(gate: Gate) -> &'static str {

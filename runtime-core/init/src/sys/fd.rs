@@ -48,6 +48,8 @@ pub mod open {
     pub const NOFOLLOW: u64 = 0o400_000;
     /// Open for writing.
     pub const WRONLY: u64 = 1;
+    /// Open for reading and writing.
+    pub const RDWR: u64 = 2;
     /// Open for reading.
     pub const RDONLY: u64 = 0;
     /// Do not wait.

@@ -1,6 +1,6 @@
 //! The system call layer: the only place that enters the kernel without libc, and the only one with `unsafe`.
 //!
-//! A number carries its *shape* in its type ([`x86_64`]): `Plain` calls take integers only, `TextFirst`
+//! A number carries its *shape* in its type (`x86_64.rs`): `Plain` calls take integers only, `TextFirst`
 //! and `AtPath` calls read one string. One function per shape makes the call, so that most wrappers
 //! below are safe code. Calls with structures have a wrapper of their own.
 //!

@@ -5,7 +5,7 @@
 //! What makes the code below sound, once for the file:
 //! * the child runs on a stack of its own, in this function's frame, which VFORK keeps alive until the
 //!   child has executed init or exited;
-//! * it reads its [`Order`] and writes its [`Refusal`], both in that frame, and touches nothing else of the
+//! * it reads its `Order` and writes its refusal, both in that frame, and touches nothing else of the
 //!   caller's memory: no allocator, no thread-local storage, no errno, no destructor;
 //! * its descriptor table is a copy (no CLONE_FILES), so what it opens and closes is not seen here;
 //! * its entry function never returns.

@@ -1,0 +1,357 @@
+//! Laws that every plan keeps, over generated configurations.
+
+#![forbid(unsafe_code)]
+
+mod specs;
+
+use proptest::prelude::*;
+use runtime_init::frame::{Layout, Parts, Reader, write};
+use runtime_init::step::MountRecord;
+use runtime_init::{Gate, Ns, Slot, Step, Text, Words};
+use serde_json::Value;
+
+use super::{Act, CreateOptions, HostStep, Line, Plan};
+use crate::bundle::Bundle;
+use crate::error::Result;
+use specs::{Machine, any_machine, any_spec};
+
+fn plan(spec: &Value, machine: &Machine) -> Result<Plan> {
+    let bundle = Bundle::parse("/bundle".into(), spec.to_string().into_bytes())?;
+    let mut options = CreateOptions::new("law");
+    options.no_pivot = machine.no_pivot;
+    options.no_new_keyring = machine.no_new_keyring;
+    Plan::create(&bundle, &machine.host, &options)
+}
+
+/// Index of the only line that matches, among all lines.
+fn only(plan: &Plan, wanted: impl Fn(&Act) -> bool) -> Option<usize> {
+    let mut found = plan.lines.iter().enumerate().filter(|(_, line)| wanted(&line.act)).map(|(index, _)| index);
+    let first = found.next();
+    assert_eq!(found.next(), None, "a second one of what there is once: {plan}");
+    first
+}
+
+fn position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
+    plan.lines.iter().position(|line| matches!(&line.act, Act::Init(step) if wanted(step)))
+}
+
+fn last_position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
+    plan.lines.iter().rposition(|line| matches!(&line.act, Act::Init(step) if wanted(step)))
+}
+
+/// What the configuration says of one kind of namespace: new, joined, or the caller's.
+fn namespace(spec: &Value, ns: Ns) -> Option<bool> {
+    let name = match ns {
+        Ns::Mount => "mount",
+        Ns::Net => "network",
+        _ => ns.name(),
+    };
+    let list = spec.pointer("/linux/namespaces")?.as_array()?;
+    let entry = list.iter().find(|entry| entry["type"] == name)?;
+    Some(entry["path"].as_str().unwrap_or_default().is_empty())
+}
+
+/// Each gate that the host opens is one at which init stands right after it, and the other way round.
+fn gates_pair_up(plan: &Plan) {
+    let mut standing = None;
+    for line in &plan.lines {
+        match (&line.act, standing) {
+            (Act::Host(HostStep::Release(gate)), None) => standing = Some(*gate),
+            (Act::Init(Step::Await { gate }), Some(opened)) if *gate == opened => standing = None,
+            (Act::Host(HostStep::Release(_)) | Act::Init(Step::Await { .. }), _) => panic!("gates do not pair: {plan}"),
+            _ => {}
+        }
+    }
+    assert_eq!(standing, None, "a gate is opened at which nobody stands: {plan}");
+    assert!(only(plan, |act| matches!(act, Act::Init(Step::Await { gate: Gate::Ready }))).is_some());
+}
+
+/// Births are announced; the pid namespace belongs to the last one; the cgroup namespace is joined after it.
+fn births_are_in_order(plan: &Plan, spec: &Value) {
+    let births: Vec<(usize, u32)> = plan
+        .lines
+        .iter()
+        .enumerate()
+        .filter_map(|(index, line)| match line.act {
+            Act::Init(Step::Birth { namespaces, .. }) => Some((index, namespaces)),
+            _ => None,
+        })
+        .collect();
+    let last = births.last().expect("there is a birth").0;
+    for (index, flags) in &births {
+        assert_eq!(plan.lines[index + 1].act, Act::Host(HostStep::Born), "{plan}");
+        assert!(flags & Ns::Pid.flag() == 0 || *index == last, "a pid namespace before the last birth: {plan}");
+        assert_eq!(flags & Ns::Time.flag(), 0, "a time namespace by birth: {plan}");
+    }
+    assert_eq!(births.len(), plan.lines.iter().filter(|l| l.act == Act::Host(HostStep::Born)).count());
+    let born = births.iter().fold(0, |all, (_, flags)| all | flags);
+    for ns in Ns::ALL.into_iter().filter(|ns| *ns != Ns::Time) {
+        assert_eq!(born & ns.flag() != 0, namespace(spec, ns) == Some(true), "{ns:?}: {plan}");
+    }
+    let offsets = position(plan, |step| matches!(step, Step::TimeOffsets { .. }));
+    assert_eq!(offsets.is_some(), namespace(spec, Ns::Time) == Some(true), "{plan}");
+    assert!(offsets.is_none_or(|offsets| offsets < last), "{plan}");
+    let join = position(plan, |step| matches!(step, Step::Join { ns: Ns::Cgroup, .. }));
+    assert!(join.is_none_or(|join| join > last), "the cgroup namespace is joined before birth: {plan}");
+}
+
+/// What the usher does before anything foreign is near (CVE-2024-21626, CVE-2016-9962).
+fn the_usher_is_careful(plan: &Plan, spec: &Value) {
+    assert_eq!(plan.steps().next(), Some(Step::ResetInherited {}));
+    let dumpable = only(plan, |act| *act == Act::Init(Step::NotDumpable {}));
+    let join = position(plan, |step| matches!(step, Step::Join { .. }));
+    assert_eq!(dumpable.is_some(), join.is_some(), "{plan}");
+    assert!(dumpable <= join, "{plan}");
+    for ns in Ns::ALL {
+        let joins = plan.steps().filter(|step| matches!(step, Step::Join { ns: joined, .. } if *joined == ns)).count();
+        assert_eq!(joins, usize::from(namespace(spec, ns) == Some(false)), "{ns:?}: {plan}");
+    }
+}
+
+const fn names_the_host(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::OpenSource { .. }
+            | Step::Rootfs { .. }
+            | Step::PlainRootfs { .. }
+            | Step::OpenNull {}
+            | Step::OpenProc {}
+            | Step::Unmount { .. }
+    )
+}
+
+const fn changes_the_tree(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Mount { .. }
+            | Step::ReadonlyMount { .. }
+            | Step::Device { .. }
+            | Step::DeviceBind { .. }
+            | Step::Symlink { .. }
+            | Step::Ptmx {}
+            | Step::MakeDirectory { .. }
+            | Step::Sysctl { .. }
+            | Step::ReadonlyPath { .. }
+            | Step::MaskPath { .. }
+            | Step::ReadonlyRoot {}
+    )
+}
+
+const fn covers(step: &Step) -> bool {
+    matches!(step, Step::ReadonlyPath { .. } | Step::MaskPath { .. } | Step::ReadonlyRoot {})
+}
+
+/// No host path and no change of the tree after the root is entered; covers come last (CVE-2025-31133).
+fn the_root_closes_behind(plan: &Plan) {
+    let entered = only(plan, |act| matches!(act, Act::Init(Step::EnterRoot { .. }))).expect("the root is entered");
+    let inside = |step: &Step| names_the_host(step) || changes_the_tree(step);
+    assert!(last_position(plan, inside).is_none_or(|last| last < entered), "{plan}");
+    let root = position(plan, |step| matches!(step, Step::Rootfs { .. } | Step::PlainRootfs { .. }));
+    let first_change = position(plan, changes_the_tree);
+    assert!(root < first_change || first_change.is_none(), "the tree is changed before there is one: {plan}");
+    let opened = last_position(plan, |step| matches!(step, Step::OpenSource { .. } | Step::OpenNull {}));
+    assert!(opened.is_none_or(|opened| Some(opened) < root), "a source is opened after the root: {plan}");
+    let first_cover = position(plan, covers);
+    let other = last_position(plan, |step| changes_the_tree(step) && !covers(step));
+    assert!(first_cover.is_none() || first_cover > other, "something could undo a mask: {plan}");
+}
+
+const fn comes_after_start(step: &Step) -> bool {
+    matches!(step, Step::Filter { .. } | Step::Capabilities { .. } | Step::Ambient { .. } | Step::Execute { .. })
+}
+
+/// Privileges fall once and in the order in which each can still be given up.
+fn privileges_fall_in_order(plan: &Plan) {
+    let waits = only(plan, |act| matches!(act, Act::Init(Step::WaitForStart { .. }))).expect("init waits for start");
+    let late = |line: &Line| matches!(&line.act, Act::Init(step) if !comes_after_start(step));
+    assert!(!plan.lines[waits + 1..].iter().any(late), "{plan}");
+    if let Some(filter) = position(plan, |step| matches!(step, Step::Filter { .. })) {
+        assert!(!plan.lines[filter + 1..].iter().any(late), "{plan}");
+    }
+    let at = |wanted: fn(&Step) -> bool| position(plan, wanted);
+    let Some(ids) = at(|step| matches!(step, Step::Ids { .. })) else {
+        assert_eq!(at(|step| matches!(step, Step::Execute { .. })), None, "a program without a change of ids: {plan}");
+        return;
+    };
+    let before = [
+        at(|step| matches!(step, Step::Groups { .. })),
+        at(|step| matches!(step, Step::Bounding { .. })),
+        at(|step| matches!(step, Step::NoNewPrivs {})),
+        at(|step| matches!(step, Step::EnterRoot { .. })),
+    ];
+    assert!(before.into_iter().flatten().all(|step| step < ids), "{plan}");
+    let capabilities = at(|step| matches!(step, Step::Capabilities { .. }));
+    let cwd = at(|step| matches!(step, Step::Cwd { .. }));
+    assert!(capabilities > Some(ids) && cwd > Some(ids), "{plan}");
+    assert!(at(|step| matches!(step, Step::Ambient { .. })).is_none_or(|ambient| Some(ambient) > capabilities));
+    assert!(matches!(plan.steps().last(), Some(Step::Execute { .. })), "{plan}");
+}
+
+/// What every container gets, so that no field of the configuration has to have asked for it.
+const fn may_lack_an_origin(act: &Act) -> bool {
+    match act {
+        Act::Host(step) => matches!(
+            step,
+            HostStep::Record
+                | HostStep::Cgroup
+                | HostStep::CgroupDevices
+                | HostStep::Spawn
+                | HostStep::Born
+                | HostStep::Release(_)
+                | HostStep::Created
+        ),
+        Act::Init(step) => matches!(
+            step,
+            Step::ResetInherited {}
+                | Step::NotDumpable {}
+                | Step::Birth { .. }
+                | Step::Await { gate: Gate::Ready }
+                | Step::BecomeRoot {}
+                | Step::Session {}
+                | Step::AllCpus {}
+                | Step::Keyring { .. }
+                | Step::Propagation { .. }
+                | Step::OpenSource { recursive: 0, .. }
+                | Step::Device { .. }
+                | Step::DeviceBind { .. }
+                | Step::Symlink { .. }
+                | Step::Ptmx {}
+                | Step::Unmount { .. }
+                | Step::EnterRoot { .. }
+                | Step::Umask { .. }
+                | Step::WaitForStart { .. }
+        ),
+    }
+}
+
+/// Whatever a step refers to is in the tables.
+fn tables_hold_what_steps_name(plan: &Plan) {
+    let text = |text: Text| {
+        let start = text.0 as usize;
+        assert!(start < plan.texts.bytes().len(), "{text:?}: {plan}");
+        assert!(start == 0 || plan.texts.bytes()[start - 1] == 0, "{text:?} is inside another text: {plan}");
+    };
+    let slot = |slot: Slot| assert!((slot.0 as usize) < plan.slots.len(), "{slot:?}: {plan}");
+    let list = |words: Words| {
+        let end = words.start.checked_add(words.count).expect("it does not wrap") as usize;
+        assert!(end <= plan.words.len(), "{words:?}: {plan}");
+        plan.words[words.start as usize..end].to_vec()
+    };
+    for step in plan.steps() {
+        match step {
+            Step::OomScore { score: t } | Step::TimeOffsets { offsets: t } => text(t),
+            Step::Hostname { name: t } | Step::Domainname { name: t } | Step::Keyring { name: t } => text(t),
+            Step::PlainRootfs { path: t } | Step::MakeDirectory { path: t } | Step::Unmount { path: t } => text(t),
+            Step::ReadonlyPath { path: t } | Step::MaskPath { path: t } => text(t),
+            Step::Enterdir { path: t } | Step::Cwd { path: t } | Step::Device { path: t, .. } => text(t),
+            Step::Symlink { path: a, target: b } | Step::Sysctl { path: a, value: b } => {
+                [a, b].map(text).into_iter().collect()
+            }
+            Step::Join { slot: s, .. } | Step::ReadonlyMount { slot: s } | Step::WaitForStart { slot: s } => slot(s),
+            Step::OpenSource { slot: s, path, .. } | Step::DeviceBind { slot: s, path } => (slot(s), text(path)).1,
+            Step::Birth { cgroup, .. } => cgroup.into_iter().for_each(slot),
+            Step::Rootfs { path, slot: s, .. } => (s.into_iter().for_each(slot), text(path)).1,
+            Step::Groups { groups } => drop(list(groups)),
+            Step::FindProgram { args, path } => (list(args).into_iter().map(Text).for_each(text), text(path)).1,
+            Step::Execute { args, env, .. } => [args, env].map(list).concat().into_iter().map(Text).for_each(text),
+            Step::Mount { record } => mount_record(plan, &list(record)).into_iter().map(Text).for_each(text),
+            _ => {}
+        }
+    }
+}
+
+/// The texts of a mount; its slot and its options are looked at here.
+fn mount_record(plan: &Plan, words: &[u32]) -> Vec<u32> {
+    let words: [u32; MountRecord::LEN as usize] = words.try_into().expect("a record has its length");
+    let record = MountRecord::from_words(words);
+    assert!(record.slot == MountRecord::NO_SLOT || (record.slot as usize) < plan.slots.len(), "{record:?}");
+    let needs_slot = matches!(record.from, MountRecord::FROM_SLOT | MountRecord::FROM_OPENED);
+    assert!(!needs_slot || record.slot != MountRecord::NO_SLOT, "{record:?}");
+    assert_eq!(record.from == MountRecord::FROM_FILESYSTEM, record.what != MountRecord::NO_TEXT, "{record:?}");
+    let start = record.options as usize;
+    let options = &plan.words[start..start + 2 * record.option_count as usize];
+    let texts = [record.what, record.source, record.target];
+    texts.into_iter().chain(options.iter().copied()).filter(|text| *text != MountRecord::NO_TEXT).collect()
+}
+
+/// What init reads is what was planned.
+fn the_frame_says_the_same(plan: &Plan) {
+    let steps: Vec<Step> = plan.steps().collect();
+    let mut words = plan.words.clone();
+    words.extend((0..plan.slots.len()).map(|slot| u32::try_from(slot).expect("few slots") + 100));
+    let texts = plan.texts.bytes();
+    let parts = Parts { steps: &steps, words: &words, texts, slots: plan.slot_words(), gate: 7 };
+    let layout = Layout::new(steps.len(), words.len(), texts.len()).expect("it is small");
+    let mut bytes = vec![0; layout.slate];
+    assert!(write(&parts, &layout, &mut bytes));
+    let reader = Reader::new(&bytes, layout.len).expect("it is a Frame of this build");
+    let read: Vec<Step> = (0..reader.steps()).map(|index| reader.step(index).expect("every step is known")).collect();
+    assert_eq!(read, steps);
+    for slot in 0..u32::try_from(plan.slots.len()).expect("few slots") {
+        assert_eq!(reader.slot(Slot(slot)).0.cast_unsigned(), slot + 100);
+    }
+}
+
+fn check(plan: &Plan, spec: &Value) {
+    gates_pair_up(plan);
+    births_are_in_order(plan, spec);
+    the_usher_is_careful(plan, spec);
+    the_root_closes_behind(plan);
+    privileges_fall_in_order(plan);
+    tables_hold_what_steps_name(plan);
+    the_frame_says_the_same(plan);
+    for line in &plan.lines {
+        assert!(line.origin.is_some() || may_lack_an_origin(&line.act), "nobody asked for {:?}: {plan}", line.act);
+    }
+}
+
+/// How much of what is generated must be planned, so that the laws are about something.
+const ENOUGH: usize = 400;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_plan_keeps_the_laws(spec in any_spec(), machine in any_machine()) {
+        if let Ok(plan) = plan(&spec, &machine) {
+            check(&plan, &spec);
+        }
+    }
+
+    #[test]
+    fn planning_is_deterministic(spec in any_spec(), machine in any_machine()) {
+        let [one, other] = [plan(&spec, &machine), plan(&spec, &machine)];
+        match (one, other) {
+            (Ok(one), Ok(other)) => {
+                prop_assert_eq!(&one.lines, &other.lines);
+                prop_assert_eq!((&one.words, one.texts.bytes()), (&other.words, other.texts.bytes()));
+                prop_assert_eq!(one.to_string(), other.to_string());
+                prop_assert_eq!(one.to_json(), other.to_json());
+            }
+            (Err(one), Err(other)) => prop_assert_eq!(one.to_string(), other.to_string()),
+            (one, other) => prop_assert!(false, "{:?} {:?}", one.is_ok(), other.is_ok()),
+        }
+    }
+
+    /// Whatever the values are: an error, or a plan; never a panic.
+    #[test]
+    fn planning_never_panics(spec in specs::broken_spec(), machine in any_machine()) {
+        if let Ok(plan) = plan(&spec, &machine) {
+            drop(plan.to_string());
+        }
+    }
+}
+
+#[test]
+fn the_generator_makes_things_that_can_be_planned() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut planned = 0;
+    for _ in 0..1024 {
+        let spec = any_spec().new_tree(&mut runner).expect("a spec").current();
+        let machine = any_machine().new_tree(&mut runner).expect("a machine").current();
+        planned += usize::from(plan(&spec, &machine).is_ok());
+    }
+    assert!(planned >= ENOUGH, "only {planned} of 1024 are planned");
+}
