@@ -154,7 +154,7 @@ impl fmt::Display for StepError {
         if let Some(origin) = &self.origin {
             write!(f, "{origin}: ")?;
         }
-        write!(f, "{}: {}: {:?} ({})", self.doing, self.call, self.errno, self.errno.desc())?;
+        write!(f, "{}: {}: {:?} ({})", self.doing, self.call, self.errno, lower(self.errno.desc()))?;
         if let Some(detail) = &self.detail {
             write!(f, ": {detail}")?;
         }
@@ -163,6 +163,12 @@ impl fmt::Display for StepError {
 }
 
 impl std::error::Error for StepError {}
+
+/// The kernel's words as runc writes them, with a small first letter: engines compare them to the letter.
+fn lower(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
 
 impl From<StepError> for Error {
     fn from(error: StepError) -> Self {

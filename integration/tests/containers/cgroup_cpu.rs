@@ -28,8 +28,9 @@ cases! {
 }
 
 fn lnx_81_shares_become_a_weight(runtime: &Runtime) {
-    for (shares, weight) in [(2, "1"), (1024, "100"), (22000, "1204"), (262_144, "10000"), (1, "1"), (300_000, "10000"), (0, "100")] {
-        written(runtime, json!({"cpu": {"shares": shares}}), if shares == 0 { &[] } else { &[("cpu.weight", weight)] });
+    let weights = [(1, "1"), (2, "1"), (1024, "100"), (22000, "1204"), (262_144, "10000"), (300_000, "10000")];
+    for (shares, weight) in weights {
+        written(runtime, json!({"cpu": {"shares": shares}}), &[("cpu.weight", weight)]);
     }
     // 0 leaves an existing weight alone.
     let cpu = json!({"cpu": {"shares": 0, "period": 50_000}});

@@ -263,10 +263,10 @@ fn cfg_59_60_61_every_limit_is_set(runtime: &Runtime) {
 
 fn cfg_60_61_the_greatest_number_is_unlimited(runtime: &Runtime) {
     let mut container = Container::new(runtime);
-    let limits = json!([limit("RLIMIT_FSIZE", 1000, u64::MAX), limit("RLIMIT_AS", u64::MAX, u64::MAX)]);
+    let limits = json!([limit("RLIMIT_FSIZE", 1 << 20, u64::MAX), limit("RLIMIT_AS", u64::MAX, u64::MAX)]);
     container.bundle.args(["/bin/cat", "/proc/self/limits"]).set("/process/rlimits", limits);
     let text = container.run().ok().no_complaint().stdout;
-    assert_eq!(found(&text, "Max file size"), ("1000".to_string(), "unlimited".to_string()));
+    assert_eq!(found(&text, "Max file size"), ("1048576".to_string(), "unlimited".to_string()));
     assert_eq!(found(&text, "Max address space"), ("unlimited".to_string(), "unlimited".to_string()));
 }
 

@@ -1,6 +1,6 @@
 //! Values of config.json: unknown ones are ignored, wrong and unsupported ones are refused by name.
 
-use integration::{Bundle, Container, Runtime, Snapshot};
+use integration::{Container, Runtime, Snapshot};
 use serde_json::{Value, json};
 
 cases! {
@@ -127,6 +127,7 @@ fn cfg_126_numbers_out_of_their_ranges_are_refused_by_name(runtime: &Runtime) {
         ("/process/user/uid", json!(-1)),
         ("/process/user/gid", two_to_32()),
         ("/process/user/umask", json!(-1)),
+        ("/process/user/umask", json!(0o1000)),
         ("/process/user/additionalGids", json!([-1])),
         ("/process/oomScoreAdj", json!(1001)),
         ("/process/oomScoreAdj", json!(-1001)),
@@ -205,7 +206,9 @@ fn cfg_127_unsupported_fields_that_ask_for_nothing_are_fine(runtime: &Runtime) {
         ("/process/selinuxLabel", json!("")),
         ("/linux/mountLabel", json!("")),
     ];
-    nothing.into_iter().for_each(|(place, value)| drop::<&mut Bundle>(container.bundle.set(place, value)));
+    for (place, value) in nothing {
+        container.bundle.set(place, value);
+    }
     assert_eq!(container.run().ok().no_complaint().text(), "ran");
 }
 

@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn modes_are_written_in_octal() {
         for (mode, text) in [(0, c"00000"), (0o755, c"00755"), (0o1777, c"01777"), (0o7777, c"07777")] {
-            assert_eq!(octal(mode, &mut [0xff; 8]), text);
+            assert_eq!(octal(mode, &mut [0; 8]), text);
         }
     }
 }

@@ -11,7 +11,8 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::invalid_json;
-use crate::error::Result;
+use crate::at::ConfigPath;
+use crate::error::{Error, Result};
 
 /// The text as JSON; a name given twice in one object is an error (D17).
 pub(super) fn strict(text: &[u8]) -> Result<Value> {
@@ -123,10 +124,30 @@ pub(super) fn typed(raw: &Value, changed: bool, text: &[u8]) -> Result<Spec> {
     let changed = changed || fitted != *raw;
     let text = if changed { fitted.to_string().into_bytes() } else { text.to_vec() };
     let mut reader = serde_json::Deserializer::from_slice(&text);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let spec = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let place = if changed { None } else { Some((error.inner().line(), error.inner().column())) };
         invalid_json(&error.path().to_string(), place, without_place(error.inner()))
-    })
+    })?;
+    let read = serde_json::to_value(&spec).map_err(|error| invalid_json(".", None, error.to_string()))?;
+    objects_are_objects(&fitted, &read, &ConfigPath::default())?;
+    Ok(spec)
+}
+
+/// serde reads a list as an object whose members come in the order of our types, so that whatever looks at the
+/// raw form would miss them. An object of the specification is never a list.
+fn objects_are_objects(raw: &Value, read: &Value, at: &ConfigPath) -> Result<()> {
+    match (raw, read) {
+        (Value::Array(_), Value::Object(_)) => Err(Error::invalid(at.clone(), raw.to_string(), "an object")),
+        (Value::Object(members), Value::Object(read)) => members.iter().try_for_each(|(name, member)| {
+            read.get(name).map_or(Ok(()), |read| objects_are_objects(member, read, &at.field(name)))
+        }),
+        (Value::Array(items), Value::Array(read)) => items
+            .iter()
+            .zip(read)
+            .enumerate()
+            .try_for_each(|(index, (item, read))| objects_are_objects(item, read, &at.index(index))),
+        _ => Ok(()),
+    }
 }
 
 /// The types of `oci-spec` hold these limits as signed numbers; planning takes the real value from the raw form (LNX-94).
@@ -163,6 +184,25 @@ mod tests {
     fn gen_2_config_is_utf_8() {
         assert!(strict(b"{\"hostname\":\"\xff\"}").is_err());
         assert!(strict("{\"hostname\":\"h\u{e9}\"}".as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn cfg_126_a_list_is_no_object() {
+        let base = serde_json::json!({"ociVersion": "1.3.0", "root": {"path": "r"}, "process": {"cwd": "/"}});
+        let read = |pointer: &str, value: Value| {
+            let mut raw = base.clone();
+            *raw.pointer_mut(pointer).expect("a place") = value;
+            typed(&raw, false, raw.to_string().as_bytes()).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("/root", serde_json::json!({"path": "x"})), Ok(()));
+        for (pointer, value, at) in [
+            ("/root", serde_json::json!(["r", true]), "root"),
+            ("/process", serde_json::json!({"cwd": "/", "capabilities": []}), "process.capabilities"),
+            ("/process", serde_json::json!({"cwd": "/", "rlimits": [["RLIMIT_CPU", 1, 1]]}), "process.rlimits[0]"),
+        ] {
+            let error = read(pointer, value).expect_err(at);
+            assert!(error.starts_with(at) && error.contains("object"), "{error}");
+        }
     }
 
     #[test]

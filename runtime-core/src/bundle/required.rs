@@ -34,7 +34,16 @@ pub(super) fn check(raw: &Value) -> Result<()> {
     for (place, fields) in REQUIRED {
         visit(raw, place, &ConfigPath::default(), &mut |object, at| present(object, at, fields))?;
     }
+    annotations(raw)?;
     version(raw)
+}
+
+/// CFG-119: no key is empty.
+fn annotations(raw: &Value) -> Result<()> {
+    match raw["annotations"].get("") {
+        Some(value) => Err(Error::invalid(ConfigPath::new("annotations").key(""), value.to_string(), "a key that is not empty")),
+        None => Ok(()),
+    }
 }
 
 fn present(object: &Value, at: &ConfigPath, fields: &[(&str, &'static str)]) -> Result<()> {

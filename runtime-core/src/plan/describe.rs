@@ -31,7 +31,7 @@ impl Plan {
             HostStep::Cgroup => format!("make cgroup {}", self.cgroup.path),
             HostStep::CgroupWrite(index) => format!("  {}", self.cgroup.writes[*index]),
             HostStep::CgroupDevices => {
-                format!("  {} device rules, then the default ones", self.cgroup.devices.rules.len())
+                format!("  {} device rules, as a program", self.cgroup.devices.rules.len())
             }
             HostStep::Open(slot) => format!("open {}", self.slot_name(*slot)),
             HostStep::Spawn => "start init, outside".to_owned(),
@@ -71,7 +71,7 @@ impl Plan {
 
     fn describe_init(&self, step: Step) -> String {
         match step {
-            Step::ResetInherited {} => "reset signals, umask; close all but 0, 1, 2 and the plan's".to_owned(),
+            Step::ResetInherited {} => "reset signals and umask, close other files".to_owned(),
             Step::OomScore { score } => format!("oom_score_adj {}", self.text(score)),
             Step::NotDumpable {} => "cannot be traced from now on".to_owned(),
             Step::Join { ns, slot } => {

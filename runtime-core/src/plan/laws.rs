@@ -187,81 +187,102 @@ fn privileges_fall_in_order(plan: &Plan) {
     assert!(matches!(plan.steps().last(), Some(Step::Execute { .. })), "{plan}");
 }
 
-/// What every container gets, so that no field of the configuration has to have asked for it.
-const fn may_lack_an_origin(act: &Act) -> bool {
-    match act {
-        Act::Host(step) => matches!(
-            step,
-            HostStep::Record
-                | HostStep::Cgroup
-                | HostStep::CgroupDevices
-                | HostStep::Spawn
-                | HostStep::Born
-                | HostStep::Release(_)
-                | HostStep::Created
-        ),
-        Act::Init(step) => matches!(
-            step,
-            Step::ResetInherited {}
-                | Step::NotDumpable {}
-                | Step::Birth { .. }
-                | Step::Await { gate: Gate::Ready }
-                | Step::BecomeRoot {}
-                | Step::Session {}
-                | Step::AllCpus {}
-                | Step::Keyring { .. }
-                | Step::Propagation { .. }
-                | Step::OpenSource { recursive: 0, .. }
-                | Step::Device { .. }
-                | Step::DeviceBind { .. }
-                | Step::Symlink { .. }
-                | Step::Ptmx {}
-                | Step::Unmount { .. }
-                | Step::EnterRoot { .. }
-                | Step::Umask { .. }
-                | Step::WaitForStart { .. }
-        ),
+/// What every container gets of the host, so that no field of the configuration has to have asked for it.
+const fn host_does_anyway(step: &HostStep) -> bool {
+    matches!(
+        step,
+        HostStep::Record
+            | HostStep::Cgroup
+            | HostStep::CgroupDevices
+            | HostStep::Spawn
+            | HostStep::Born
+            | HostStep::Release(_)
+            | HostStep::Created
+    )
+}
+
+/// The same of init.
+const fn init_does_anyway(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::ResetInherited {}
+            | Step::NotDumpable {}
+            | Step::Birth { .. }
+            | Step::Await { gate: Gate::Ready }
+            | Step::BecomeRoot {}
+            | Step::Session {}
+            | Step::AllCpus {}
+            | Step::Keyring { .. }
+            | Step::Propagation { .. }
+            | Step::OpenSource { recursive: 0, .. }
+            | Step::Device { .. }
+            | Step::DeviceBind { .. }
+            | Step::Symlink { .. }
+            | Step::Ptmx {}
+            | Step::Unmount { .. }
+            | Step::EnterRoot { .. }
+            | Step::Umask { .. }
+            | Step::WaitForStart { .. }
+    )
+}
+
+fn lines_say_who_asked(plan: &Plan) {
+    for line in &plan.lines {
+        let anyway = match &line.act {
+            Act::Host(step) => host_does_anyway(step),
+            Act::Init(step) => init_does_anyway(step),
+        };
+        assert!(line.origin.is_some() || anyway, "nobody asked for {:?}: {plan}", line.act);
     }
 }
 
-/// Whatever a step refers to is in the tables.
+/// Every text that a step names; its lists and slots are looked at here.
+fn texts_of(plan: &Plan, step: Step) -> Vec<Text> {
+    let list = |words: Words| -> Vec<Text> { words_of(plan, words).iter().copied().map(Text).collect() };
+    match step {
+        Step::OomScore { score: t } | Step::TimeOffsets { offsets: t } => vec![t],
+        Step::Hostname { name: t } | Step::Domainname { name: t } | Step::Keyring { name: t } => vec![t],
+        Step::PlainRootfs { path: t } | Step::MakeDirectory { path: t } | Step::Unmount { path: t } => vec![t],
+        Step::ReadonlyPath { path: t } | Step::MaskPath { path: t } => vec![t],
+        Step::Enterdir { path: t } | Step::Cwd { path: t } | Step::Device { path: t, .. } => vec![t],
+        Step::OpenSource { path: t, .. } | Step::DeviceBind { path: t, .. } | Step::Rootfs { path: t, .. } => vec![t],
+        Step::Symlink { path: a, target: b } | Step::Sysctl { path: a, value: b } => vec![a, b],
+        Step::FindProgram { args, path } => [list(args), vec![path]].concat(),
+        Step::Execute { args, env, .. } => [list(args), list(env)].concat(),
+        Step::Groups { groups } => list(groups).into_iter().take(0).collect(),
+        Step::Mount { record } => mount_record(plan, words_of(plan, record)),
+        _ => Vec::new(),
+    }
+}
+
+const fn slot_of(step: Step) -> Option<Slot> {
+    match step {
+        Step::Join { slot, .. } | Step::ReadonlyMount { slot } | Step::WaitForStart { slot } => Some(slot),
+        Step::OpenSource { slot, .. } | Step::DeviceBind { slot, .. } => Some(slot),
+        Step::Birth { cgroup: slot, .. } | Step::Rootfs { slot, .. } => slot,
+        _ => None,
+    }
+}
+
+fn words_of(plan: &Plan, words: Words) -> &[u32] {
+    let end = words.start.checked_add(words.count).expect("it does not wrap") as usize;
+    plan.words.get(words.start as usize..end).unwrap_or_else(|| panic!("{words:?}: {plan}"))
+}
+
+/// Whatever a step refers to is in the tables, and a text begins where one was put.
 fn tables_hold_what_steps_name(plan: &Plan) {
-    let text = |text: Text| {
-        let start = text.0 as usize;
-        assert!(start < plan.texts.bytes().len(), "{text:?}: {plan}");
-        assert!(start == 0 || plan.texts.bytes()[start - 1] == 0, "{text:?} is inside another text: {plan}");
-    };
-    let slot = |slot: Slot| assert!((slot.0 as usize) < plan.slots.len(), "{slot:?}: {plan}");
-    let list = |words: Words| {
-        let end = words.start.checked_add(words.count).expect("it does not wrap") as usize;
-        assert!(end <= plan.words.len(), "{words:?}: {plan}");
-        plan.words[words.start as usize..end].to_vec()
-    };
+    let bytes = plan.texts.bytes();
     for step in plan.steps() {
-        match step {
-            Step::OomScore { score: t } | Step::TimeOffsets { offsets: t } => text(t),
-            Step::Hostname { name: t } | Step::Domainname { name: t } | Step::Keyring { name: t } => text(t),
-            Step::PlainRootfs { path: t } | Step::MakeDirectory { path: t } | Step::Unmount { path: t } => text(t),
-            Step::ReadonlyPath { path: t } | Step::MaskPath { path: t } => text(t),
-            Step::Enterdir { path: t } | Step::Cwd { path: t } | Step::Device { path: t, .. } => text(t),
-            Step::Symlink { path: a, target: b } | Step::Sysctl { path: a, value: b } => {
-                [a, b].map(text).into_iter().collect()
-            }
-            Step::Join { slot: s, .. } | Step::ReadonlyMount { slot: s } | Step::WaitForStart { slot: s } => slot(s),
-            Step::OpenSource { slot: s, path, .. } | Step::DeviceBind { slot: s, path } => (slot(s), text(path)).1,
-            Step::Birth { cgroup, .. } => cgroup.into_iter().for_each(slot),
-            Step::Rootfs { path, slot: s, .. } => (s.into_iter().for_each(slot), text(path)).1,
-            Step::Groups { groups } => drop(list(groups)),
-            Step::FindProgram { args, path } => (list(args).into_iter().map(Text).for_each(text), text(path)).1,
-            Step::Execute { args, env, .. } => [args, env].map(list).concat().into_iter().map(Text).for_each(text),
-            Step::Mount { record } => mount_record(plan, &list(record)).into_iter().map(Text).for_each(text),
-            _ => {}
+        assert!(slot_of(step).is_none_or(|slot| (slot.0 as usize) < plan.slots.len()), "{step:?}: {plan}");
+        for text in texts_of(plan, step) {
+            let start = text.0 as usize;
+            assert!(start < bytes.len() && (start == 0 || bytes[start - 1] == 0), "{text:?} of {step:?}: {plan}");
         }
     }
 }
 
 /// The texts of a mount; its slot and its options are looked at here.
-fn mount_record(plan: &Plan, words: &[u32]) -> Vec<u32> {
+fn mount_record(plan: &Plan, words: &[u32]) -> Vec<Text> {
     let words: [u32; MountRecord::LEN as usize] = words.try_into().expect("a record has its length");
     let record = MountRecord::from_words(words);
     assert!(record.slot == MountRecord::NO_SLOT || (record.slot as usize) < plan.slots.len(), "{record:?}");
@@ -271,7 +292,7 @@ fn mount_record(plan: &Plan, words: &[u32]) -> Vec<u32> {
     let start = record.options as usize;
     let options = &plan.words[start..start + 2 * record.option_count as usize];
     let texts = [record.what, record.source, record.target];
-    texts.into_iter().chain(options.iter().copied()).filter(|text| *text != MountRecord::NO_TEXT).collect()
+    texts.into_iter().chain(options.iter().copied()).filter(|text| *text != MountRecord::NO_TEXT).map(Text).collect()
 }
 
 /// What init reads is what was planned.
@@ -292,6 +313,14 @@ fn the_frame_says_the_same(plan: &Plan) {
     }
 }
 
+/// Notes below the columns are prose, and as long as they have to be.
+fn columns_fit_a_terminal(plan: &Plan) {
+    let prose = |line: &&str| line.starts_with("note: ") || line.starts_with("create will refuse: ");
+    let text = plan.to_string();
+    let widest = text.lines().filter(|line| !prose(line)).map(|line| line.chars().count()).max();
+    assert!(widest.is_some_and(|columns| columns <= 120), "{widest:?}: {plan}");
+}
+
 fn check(plan: &Plan, spec: &Value) {
     gates_pair_up(plan);
     births_are_in_order(plan, spec);
@@ -300,9 +329,8 @@ fn check(plan: &Plan, spec: &Value) {
     privileges_fall_in_order(plan);
     tables_hold_what_steps_name(plan);
     the_frame_says_the_same(plan);
-    for line in &plan.lines {
-        assert!(line.origin.is_some() || may_lack_an_origin(&line.act), "nobody asked for {:?}: {plan}", line.act);
-    }
+    columns_fit_a_terminal(plan);
+    lines_say_who_asked(plan);
 }
 
 /// How much of what is generated must be planned, so that the laws are about something.
