@@ -25,6 +25,8 @@ pub struct Host {
     pub known_capabilities: u64,
     /// The cgroup2 hierarchy.
     pub cgroup: CgroupHost,
+    /// The caller's environment, `NAME=value`, for hooks that have none of their own.
+    pub environment: Vec<std::ffi::OsString>,
     /// Where procfs and sysfs are mounted, for `--no-pivot`.
     pub kernel_mounts: Vec<PathBuf>,
 }
@@ -49,9 +51,19 @@ impl Host {
             capabilities: permitted & bounding,
             known_capabilities: u64::MAX >> (63 - last.min(63)),
             cgroup: CgroupHost::probe()?,
+            environment: environment(),
             kernel_mounts: kernel_mounts(&read("/proc/self/mountinfo")?),
         })
     }
+}
+
+fn environment() -> Vec<std::ffi::OsString> {
+    let entry = |(mut name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        name.push("=");
+        name.push(value);
+        name
+    };
+    std::env::vars_os().map(entry).collect()
 }
 
 fn not_proc(what: &str) -> crate::Error {

@@ -34,6 +34,7 @@ fn privileged() -> Host {
             controllers: set("cpuset cpu io memory hugetlb pids rdma misc"),
             v1: set(""),
         },
+        environment: vec!["PATH=/usr/bin:/bin".into()],
         kernel_mounts: ["/bundle/rootfs/proc", "/sys", "/proc"].map(PathBuf::from).into(),
     }
 }

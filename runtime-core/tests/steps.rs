@@ -72,7 +72,8 @@ impl Column {
     fn execute(mut self, args: &[&str]) -> Self {
         let args = self.find(args, PATH);
         let env = self.list(&["LC_ALL=C"]);
-        self.steps.push(Step::Execute { args, env, home_of: u32::MAX });
+        self.steps.push(Step::Prepare { args, env, home_of: u32::MAX });
+        self.steps.push(Step::Execute { args, env });
         self
     }
 
@@ -521,6 +522,30 @@ fn a_working_directory_outside_is_refused_cve_2024_21626() {
     assert_ne!(end.fault.map(|fault| fault.call), Some(Call::CWD), "it is chdir that says so");
 }
 
+/// `--no-pivot`: the host's procfs and sysfs do not stay below the root, also where they are locked in place.
+#[test]
+fn mounts_of_the_host_are_unmounted_or_covered() {
+    if !root("mounts_of_the_host_are_unmounted_or_covered") {
+        return;
+    }
+    let mapped = [Step::Await { gate: Gate::Mapped }, Step::BecomeRoot {}];
+    let write_maps = |pid: i32| {
+        for map in ["uid_map", "gid_map"] {
+            fs::write(format!("/proc/{pid}/{map}"), "0 0 65536").expect("root may");
+        }
+    };
+    for (user, steps) in [(0, &[] as &[Step]), (Ns::User.flag(), &mapped)] {
+        let birth = Step::Birth { namespaces: Ns::Mount.flag() | user, cgroup: None };
+        let mut column = Column::of(&[&[birth], steps].concat());
+        #[expect(clippy::cast_possible_truncation, reason = "propagation flags fit 32 bits")]
+        let private = propagation::PRIVATE as u32;
+        let path = column.text("/proc");
+        column.steps.extend([Step::Propagation { kind: private }, Step::Unmount { path }]);
+        let end = column.execute(&["ls", "-A", "/proc"]).run_with(write_maps);
+        assert_eq!((end.fine().status, end.output.as_str()), (0, ""), "{end:?}");
+    }
+}
+
 /// CFG-55: what is said of a program that cannot be executed, and whether `PATH` was searched.
 #[test]
 fn programs_are_found_as_execvp_finds_them() {
@@ -559,7 +584,8 @@ fn the_program_gets_its_words() {
     let mut column = Column::default();
     let args = column.find(&["sh", "-c", "echo \"$0 $1\"; cat /proc/self/environ", "a b", "c"], PATH);
     let env = column.list(&["A=1", "B=two words"]);
-    column.steps.push(Step::Execute { args, env, home_of: u32::MAX });
+    column.steps.push(Step::Prepare { args, env, home_of: u32::MAX });
+    column.steps.push(Step::Execute { args, env });
     let end = column.run();
     assert_eq!(end.fine().output.lines().next(), Some("a b c"));
     let rest = end.output.split_once('\n').expect("two lines").1.to_owned();

@@ -15,7 +15,7 @@ cases! {
     Full:
         lnx_81_shares_become_a_weight,
         lnx_82_quota_and_period_are_written,
-        lnx_82_one_of_both_keeps_the_other,
+        lnx_82_without_either_an_existing_limit_stays,
         lnx_84_burst_is_written,
         lnx_87_idle_is_written,
         lnx_96_pids_limit_is_written,
@@ -52,7 +52,7 @@ fn lnx_82_quota_and_period_are_written(runtime: &Runtime) {
 }
 
 /// A cgroup that is there already, with a quota and a period of its own.
-fn lnx_82_one_of_both_keeps_the_other(runtime: &Runtime) {
+fn lnx_82_without_either_an_existing_limit_stays(runtime: &Runtime) {
     let mut container = Container::sleeper(runtime);
     fs::write(container.parent_cgroup().join("cgroup.subtree_control"), "+cpu").unwrap();
     fs::create_dir(container.cgroup()).unwrap();

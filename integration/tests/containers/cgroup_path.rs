@@ -11,8 +11,6 @@ use std::path::Path;
 
 cases! {
     Any:
-        lnx_53_a_populated_cgroup_is_refused,
-        lnx_53_a_frozen_cgroup_is_refused,
         lnx_54_absolute_path_is_below_the_mount,
         lnx_55_relative_path_is_below_the_parent_of_the_callers_cgroup,
         lnx_56_same_value_same_place,
@@ -35,24 +33,6 @@ cases! {
         lnx_60_without_resources_limits_stay,
         lnx_66_limits_stay_with_root,
     ;
-}
-
-/// The container's cgroup holds somebody already.
-fn lnx_53_a_populated_cgroup_is_refused(runtime: &Runtime) {
-    let first = Container::sleeper(runtime);
-    first.run_detached().ok();
-    let mut second = first.beside();
-    second.bundle.set("/linux/cgroupsPath", json!(format!("/{}/container", first.id)));
-    second.create().fails_with("cgroup is not empty");
-    assert_eq!(first.status(), "running");
-}
-
-fn lnx_53_a_frozen_cgroup_is_refused(runtime: &Runtime) {
-    let container = Container::sleeper(runtime);
-    fs::create_dir(container.cgroup()).unwrap();
-    fs::write(container.cgroup().join("cgroup.freeze"), "1").unwrap();
-    container.create().fails_with("unexpectedly frozen");
-    assert_eq!(fs::read_to_string(container.cgroup().join("cgroup.freeze")).unwrap(), "1\n");
 }
 
 fn cgroup_of(container: &Container) -> String {

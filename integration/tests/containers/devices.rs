@@ -1,7 +1,7 @@
 //! `linux.devices`, the nodes and links that every container has, and who may use devices.
 
 use integration::mountinfo::{all_capabilities, host_folder, refused, text};
-use integration::{Container, Runtime};
+use integration::{Container, Output, Runtime};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -33,9 +33,14 @@ cases! {
         lnx_43_ptmx_is_a_link,
         lnx_43_ptmx_of_the_image_is_replaced,
         sec_18_dev_as_a_link,
-        sec_12_dev_of_the_image_with_a_link_as_null,
+        sec_22_null_of_the_image_is_a_link,
     ;
-    Any [UserNs]: lnx_31_devices_in_a_user_namespace, lnx_41_default_devices_in_a_user_namespace;
+    Any [UserNs]:
+        lnx_31_devices_in_a_user_namespace,
+        lnx_34_regular_file_is_covered_in_a_user_namespace,
+        lnx_34_link_is_refused_in_a_user_namespace,
+        lnx_41_default_devices_in_a_user_namespace,
+    ;
 }
 
 fn device(path: &str, kind: &str, major: u32, minor: u32) -> Value {
@@ -63,10 +68,8 @@ fn lnx_30_a_listed_device_can_be_opened(runtime: &Runtime) {
 }
 
 fn lnx_31_devices_in_a_user_namespace(runtime: &Runtime) {
-    let mut container = Container::sh(runtime, "stat -c '%F %t:%T' /dev/kmsg /dev/sub/../zero");
+    let mut container = Container::sh(runtime, "stat -c '%F %t:%T' /dev/kmsg");
     container.bundle.user_namespace(100_000).push("/linux/devices", device("/dev/kmsg", "c", 1, 11));
-    fs::create_dir(container.bundle.inside("/dev/sub")).unwrap();
-    container.bundle.sh("stat -c '%F %t:%T' /dev/kmsg");
     assert_eq!(container.run().ok().text(), "character special file 1:b");
 }
 
@@ -165,6 +168,32 @@ fn lnx_34_other_file_at_a_default_path_is_refused(runtime: &Runtime) {
     let before = describe(&file);
     refused(&container);
     assert_eq!(describe(&file), before);
+}
+
+/// A container that keeps the image's /dev.
+fn with_dev_of_the_image(runtime: &Runtime, script: &str) -> Container {
+    let mut container = Container::sh(runtime, script);
+    container.bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] != "/dev");
+    });
+    container
+}
+
+fn lnx_34_regular_file_is_covered_in_a_user_namespace(runtime: &Runtime) {
+    let mut container = with_dev_of_the_image(runtime, "stat -c '%F %t:%T' /dev/zero");
+    let file = container.bundle.file("/dev/zero", "kept", 0o640);
+    container.bundle.user_namespace(100_000);
+    let before = describe(&file);
+    assert_eq!(container.run().ok().text(), "character special file 1:5");
+    assert_eq!(describe(&file), before);
+}
+
+fn lnx_34_link_is_refused_in_a_user_namespace(runtime: &Runtime) {
+    let mut container = with_dev_of_the_image(runtime, "sleep 1000");
+    symlink("/etc/passwd", container.bundle.inside("/dev/zero")).unwrap();
+    container.bundle.user_namespace(100_000);
+    refused(&container);
 }
 
 fn lnx_35_path_outside_of_dev(runtime: &Runtime) {
@@ -284,8 +313,10 @@ const LOOK: &str = "for name in null zero full random urandom tty; do stat -c '%
     echo lost >/dev/null && head -c 1 /dev/zero | od -An -tx1; (echo x >/dev/full) 2>&1; \
     head -c 4 /dev/random | wc -c; head -c 4 /dev/urandom | wc -c; (: </dev/tty) 2>&1";
 
-fn assert_default_devices(said: &str) {
+fn assert_default_devices(output: &Output) {
+    let said = output.text();
     let lines: Vec<&str> = said.lines().map(str::trim).collect();
+    assert!(lines.len() > 6, "{output}");
     for (line, number) in lines.iter().zip(["1:3", "1:5", "1:7", "1:8", "1:9", "5:0"]) {
         assert_eq!(*line, format!("character special file {number} 666"), "{said}");
     }
@@ -301,7 +332,7 @@ fn lnx_41_default_devices(runtime: &Runtime) {
             container.bundle.set("/linux/devices", devices);
         }
         let output = container.run_call(&[]).wrapped(["setsid", "--wait"]).run();
-        assert_default_devices(output.text());
+        assert_default_devices(&output);
     }
 }
 
@@ -310,14 +341,14 @@ fn lnx_41_default_devices_serve_every_user(runtime: &Runtime) {
     container.bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}));
     container.bundle.edit(|config| drop(config["process"].as_object_mut().unwrap().remove("capabilities")));
     let output = container.run_call(&[]).wrapped(["setsid", "--wait"]).run();
-    assert_default_devices(output.text());
+    assert_default_devices(&output);
 }
 
 fn lnx_41_default_devices_in_a_user_namespace(runtime: &Runtime) {
     let mut container = Container::sh(runtime, LOOK);
     container.bundle.user_namespace(100_000);
     let output = container.run_call(&[]).wrapped(["setsid", "--wait"]).run();
-    assert_default_devices(output.text());
+    assert_default_devices(&output);
 }
 
 fn lnx_43_ptmx_is_a_link(runtime: &Runtime) {
@@ -335,7 +366,7 @@ fn lnx_43_ptmx_of_the_image_is_replaced(runtime: &Runtime) {
 
 /// Refused, or the canary is not touched.
 fn sec_18_dev_as_a_link(runtime: &Runtime) {
-    for target in ["CANARY", "../../canary", "chain", "../../../../../../../../../tmp/x"] {
+    for target in ["CANARY", "../../canary", "chain"] {
         for with_devices in [false, true] {
             let mut container = Container::sh(runtime, "echo ran");
             let canary = host_folder(&container, "canary");
@@ -361,7 +392,7 @@ fn sec_18_dev_as_a_link(runtime: &Runtime) {
 }
 
 /// A link of the image at /dev/null to a file of the host, bound into the container: neither file is touched.
-fn sec_12_dev_of_the_image_with_a_link_as_null(runtime: &Runtime) {
+fn sec_22_null_of_the_image_is_a_link(runtime: &Runtime) {
     let mut container = Container::sh(runtime, "echo ran");
     let file = host_folder(&container, "host").join("file");
     fs::write(&file, "kept").unwrap();

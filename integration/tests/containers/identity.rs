@@ -196,8 +196,7 @@ fn cfg_92_linux_is_optional(runtime: &Runtime) {
     let script = "echo mark >/tmp/mark; cat /tmp/mark /etc/mark; ls -d /root; echo ready; sleep 1000";
     let mut container = Container::sh(runtime, script);
     container.bundle.file("/etc/mark", "inside\n", 0o644);
-    container.bundle.remove("/linux").remove("/hostname").writable();
-    container.bundle.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
+    container.bundle.remove("/linux").remove("/hostname").set("/mounts", json!([])).writable();
     container.run_detached().ok();
     assert_eq!(container.wait_stdout("ready"), "mark\ninside\n/root\nready\n");
     let (init, own) = (container.process(), Process::new(std::process::id().cast_signed()));

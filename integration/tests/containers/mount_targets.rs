@@ -10,6 +10,7 @@ cases! {
     Any:
         cfg_11_mounts_keep_their_order,
         cfg_11_a_later_mount_covers_an_earlier_one,
+        cfg_11_a_source_made_by_an_earlier_mount,
         cfg_12_destination_is_required,
         cfg_13_relative_destination_is_taken_from_the_root,
         cfg_14_source_is_optional,
@@ -54,6 +55,16 @@ fn cfg_11_a_later_mount_covers_an_earlier_one(runtime: &Runtime) {
     container.bundle.mount("/u/inner", "none", text(&container.folder().join("first")), &["bind"]);
     container.bundle.mount("/u", "tmpfs", "tmpfs", &[]).mount("/u/inner", "tmpfs", "tmpfs", &[]);
     assert_eq!(container.run().ok().text(), "second\ninner");
+}
+
+fn cfg_11_a_source_made_by_an_earlier_mount(runtime: &Runtime) {
+    let mut container = Container::sh(runtime, "cat /second/mark");
+    let folder = host_folder(&container, "source");
+    fs::create_dir(folder.join("sub")).unwrap();
+    fs::write(folder.join("sub/mark"), "found").unwrap();
+    container.bundle.mount("/first", "none", text(&folder), &["bind"]);
+    container.bundle.mount("/second", "none", "rootfs/first/sub", &["bind"]);
+    assert_eq!(container.run().ok().text(), "found");
 }
 
 fn cfg_12_destination_is_required(runtime: &Runtime) {
@@ -165,7 +176,7 @@ fn cfg_42_loop_in_the_destination_is_refused(runtime: &Runtime) {
     symlink("two", container.bundle.inside("/one")).unwrap();
     symlink("one", container.bundle.inside("/two")).unwrap();
     for destination in ["/one", "/one/x"] {
-        container.bundle.set("/mounts/7", json!(null)).remove("/mounts/7");
+        container.bundle.edit(|config| config["mounts"].as_array_mut().unwrap().truncate(7));
         container.bundle.mount(destination, "tmpfs", "tmpfs", &[]);
         refused(&container);
     }

@@ -4,7 +4,7 @@ use integration::mountinfo::{Mounts, all_capabilities, host_folder, refused, tex
 use integration::{Container, Runtime};
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 cases! {
@@ -28,6 +28,7 @@ cases! {
         sec_12_null_is_another_device,
         sec_15_default_paths_are_masked,
         sec_15_default_paths_are_readonly,
+        sec_15_paths_of_every_kind_are_masked,
         sec_24_paths_on_a_shared_volume,
     ;
     Any [UserNs]: lnx_154_masked_paths_in_a_user_namespace, lnx_157_readonly_paths_in_a_user_namespace;
@@ -192,7 +193,7 @@ fn lnx_157_readonly_path_and_its_submounts(runtime: &Runtime) {
 
 /// The default container with a hostile /dev: refused, or every mask is the real null device.
 fn masks_hold(runtime: &Runtime, prepare: impl FnOnce(&Path)) {
-    let script = "cat /secret; stat -c '%F %t:%T' /secret; (echo x >/secret) 2>&1; ls -A /hidden; echo end";
+    let script = "head -c 99 /secret; stat -c '%F %t:%T' /secret; (echo x >/secret) 2>&1; ls -A /hidden; echo end";
     let mut container = Container::sh(runtime, script);
     let dev = host_folder(&container, "dev");
     prepare(&dev);
@@ -265,7 +266,7 @@ fn sec_15_default_paths_are_masked(runtime: &Runtime) {
 }
 
 fn sec_15_default_paths_are_readonly(runtime: &Runtime) {
-    let script = "(echo x >/proc/sys/kernel/domainname) 2>&1; (echo x >/proc/sysrq-trigger) 2>&1; \
+    let script = "(echo x >/proc/sys/kernel/domainname) 2>&1; (echo x >/proc/irq/default_smp_affinity) 2>&1; \
         mount -o remount,bind,rw /proc/sys 2>/dev/null && echo remounted; cat /proc/self/mountinfo";
     let mut container = Container::sh(runtime, script);
     all_capabilities(&mut container, &["SYS_ADMIN"]);
@@ -277,6 +278,27 @@ fn sec_15_default_paths_are_readonly(runtime: &Runtime) {
     for path in READONLY.iter().filter(|path| Path::new(path).exists() && !path.starts_with("/proc/asound")) {
         assert!(mounts.at(path).has("ro"), "{path}: {output}");
     }
+}
+
+fn sec_15_paths_of_every_kind_are_masked(runtime: &Runtime) {
+    let names = ["link", "fifo", "file", "closed/secret", "socket"];
+    let script = "for name in \"$@\"; do stat -L -c '%F %t:%T' /m/$name; cat /m/$name; done; ls -A /m/folder";
+    let mut container = Container::new(runtime);
+    container.bundle.args(["/bin/sh", "-c", script, "sh"].into_iter().chain(names));
+    for file in ["/m/real", "/m/file", "/m/closed/secret", "/m/folder/secret"] {
+        container.bundle.file(file, "secret", 0o000);
+    }
+    symlink("real", container.bundle.inside("/m/link")).unwrap();
+    container.host_call("mkfifo").arg(container.bundle.inside("/m/fifo")).run().ok();
+    drop(std::os::unix::net::UnixListener::bind(container.bundle.inside("/m/socket")).unwrap());
+    for folder in ["/m/closed", "/m/folder"] {
+        fs::set_permissions(container.bundle.inside(folder), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    let paths: Vec<String> = names.iter().chain(&["folder"]).map(|name| format!("/m/{name}")).collect();
+    container.bundle.set("/linux/maskedPaths", json!(paths));
+    all_capabilities(&mut container, &["SYS_ADMIN"]);
+    let expected = "character special file 1:3\n".repeat(names.len());
+    assert_eq!(container.run().ok().stdout, expected);
 }
 
 fn sec_24_paths_on_a_shared_volume(runtime: &Runtime) {

@@ -243,7 +243,7 @@ fn lnx_11_mounts_of_the_container_are_not_the_hosts(runtime: &Runtime) {
 }
 
 fn lnx_4_links_in_dev(runtime: &Runtime) {
-    let script = "for name in fd stdin stdout stderr; do readlink /dev/$name; done; echo ok >/dev/stdout";
+    let script = "for name in fd stdin stdout stderr; do readlink /dev/$name; done; echo ok >>/dev/stdout";
     let output = Container::sh(runtime, script).run().ok();
     assert_eq!(output.text(), "/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\nok");
 }

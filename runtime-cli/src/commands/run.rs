@@ -45,9 +45,9 @@ fn start(args: &RunArgs, context: &Context) -> Result<New> {
 /// Deletes a container that has ended. Its exit code is what the caller waits for, so a failure is only logged;
 /// that somebody else has deleted it is none.
 fn delete(new: &New, context: &Context) {
-    if let Err(error) = new.container.delete(false)
-        && !matches!(error.state_problem(), Some(StateProblem::DoesNotExist))
-    {
-        context.log.warning(&format!("delete the container after its end: {error}"));
+    match new.container.delete(false) {
+        Ok(failed) => super::delete::warn_of(&failed, context),
+        Err(error) if matches!(error.state_problem(), Some(StateProblem::DoesNotExist)) => {}
+        Err(error) => context.log.warning(&format!("delete the container after its end: {error}")),
     }
 }

@@ -81,6 +81,8 @@ checks! {
     NULL = 6, "check: /dev/null is not character device 1:3";
     /// The procfs is not one (CVE-2025-52881).
     PROCFS = 7, "check: /proc is not the root of a procfs";
+    /// A hook failed; `aux` is how, see [`crate::hooks`].
+    HOOK = 10, "hook";
     /// A directory is to be mounted on a file, or a file on a directory.
     MOUNT_KIND = 9, "check: source and destination are not both directories, or both files";
     /// A path or a name is longer than the kernel takes.

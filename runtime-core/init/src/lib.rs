@@ -17,6 +17,7 @@ extern crate std;
 mod birth;
 mod creds;
 mod devices;
+pub mod hooks;
 pub mod fault;
 pub mod frame;
 mod mounts;

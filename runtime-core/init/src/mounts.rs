@@ -189,6 +189,18 @@ fn existing(cx: &Context, target: &CStr) -> Result<Option<Closing>> {
     }
 }
 
+/// Takes a procfs or sysfs of the host away. In a user namespace it is locked, and is covered instead, as in runc.
+pub fn unmount(path: &CStr) -> Result {
+    match mount::detach(path) {
+        Err(fault) if fault.is(Errno::INVAL) || fault.is(Errno::PERM) => {
+            let target = Closing(fd::openat2(Fd::CWD, path, open::PATH | open::DIRECTORY, 0)?);
+            let cover = Closing(empty_directory()?);
+            mount::attach(cover.0, target.0)
+        }
+        result => result,
+    }
+}
+
 /// One read-only tmpfs without room for anything.
 fn empty_directory() -> Result<Fd> {
     let fs = Closing(mount::fsopen(c"tmpfs")?);

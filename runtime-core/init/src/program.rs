@@ -67,19 +67,35 @@ pub fn working_directory(cx: &Context, path: &CStr) -> Result {
     if buffer[0] == b'/' { Ok(()) } else { Err(Fault::new(Call::CWD, Errno::NOENT)) }
 }
 
+/// What [`execute`] needs, made while there is no filter yet.
+pub struct Program {
+    path: Path,
+    /// `HOME=` and a path, or nothing if the environment has one.
+    home: [u8; PATH_MAX],
+    /// Room for the arguments and the environment.
+    lists: Option<[Strings<'static>; 2]>,
+}
+
+impl Program {
+    /// Nothing is known of it.
+    pub const fn new() -> Self {
+        Self { path: Path::new(), home: [0; PATH_MAX], lists: None }
+    }
+}
+
 /// Looks the program up as `execvp` would, with the program's own rights. In the fault, `aux` is 1 if the name
 /// was looked for in `PATH`.
 pub fn find(view: &View<'_>, cx: &mut Context, args: Words, path: Text) -> Result {
     let name = view.frame.text(Text(view.frame.word(args.start))).to_bytes();
     let fault = |errno, aux| Fault { call: Call::PROGRAM, errno, aux };
     if name.contains(&b'/') {
-        cx.program.set(b"", name)?;
-        return executable(cx.program.as_cstr()).map_err(|e| fault(e.errno, 0));
+        cx.program.path.set(b"", name)?;
+        return executable(cx.program.path.as_cstr()).map_err(|e| fault(e.errno, 0));
     }
     let mut refused = Errno::NOENT;
     for dir in view.frame.text(path).to_bytes().split(|b| *b == b':') {
-        cx.program.set(if dir.is_empty() { b"." } else { dir }, name)?;
-        match executable(cx.program.as_cstr()) {
+        cx.program.path.set(if dir.is_empty() { b"." } else { dir }, name)?;
+        match executable(cx.program.path.as_cstr()) {
             Ok(()) if !name.is_empty() => return Ok(()),
             Err(e) if e.is(Errno::ACCES) => refused = Errno::ACCES,
             _ => {}
@@ -114,30 +130,44 @@ pub fn filter(view: &View<'_>, flags: u32) -> Result {
     process::seccomp(flags, program).map(drop)
 }
 
-/// Executes the program. Returns only what refused.
-pub fn execute(view: &View<'_>, cx: &Context, args: Words, env: Words, home_of: u32) -> Fault {
-    let mut home = [0; PATH_MAX];
-    let lists = strings(view, args, 0).and_then(|argv| Ok((argv, strings(view, env, 1)?)));
-    let (argv, mut envp) = match lists {
-        Ok(lists) => lists,
-        Err(fault) => return fault,
-    };
+/// Does for [`execute`] whatever takes a system call.
+pub fn prepare(cx: &mut Context, args: Words, env: Words, home_of: u32) -> Result {
+    const HOME: usize = 1;
+    let room = |words: Words, more| Strings::with_capacity(words.count as usize + more);
+    cx.program.lists = Some([room(args, 0)?, room(env, HOME)?]);
     if home_of != u32::MAX {
-        envp.push(home_directory(home_of, &mut home));
+        home_directory(home_of, &mut cx.program.home);
     }
-    process::execve(cx.program.as_cstr(), &argv, &envp)
+    Ok(())
 }
 
-fn strings<'a>(view: &View<'a>, words: Words, more: usize) -> Result<Strings<'a>> {
-    let mut list = Strings::with_capacity(words.count as usize + more)?;
+/// Executes the program. Returns only what refused. A filter may allow nothing but this one system call.
+pub fn execute(view: &View<'_>, cx: &mut Context, args: Words, env: Words) -> Fault {
+    let Program { path, home, lists } = &mut cx.program;
+    let Some([argv, envp]) = lists.take() else { return Fault::new(Call::FRAME, Errno::INVAL) };
+    let argv = fill(view, argv, args);
+    let mut envp = fill(view, envp, env);
+    match CStr::from_bytes_until_nul(home) {
+        Ok(home) if !home.is_empty() => envp.push(home),
+        _ => {}
+    }
+    process::execve(path.as_cstr(), &argv, &envp)
+}
+
+fn fill<'a>(view: &View<'a>, mut list: Strings<'a>, words: Words) -> Strings<'a> {
     for text in view.frame.words(words) {
         list.push(view.frame.text(Text(text)));
     }
-    Ok(list)
+    list
+}
+
+/// A range of texts as execve takes them, with room for `more`.
+pub fn strings<'a>(view: &View<'a>, words: Words, more: usize) -> Result<Strings<'a>> {
+    Ok(fill(view, Strings::with_capacity(words.count as usize + more)?, words))
 }
 
 /// `HOME=` and the home directory of `uid` in the container's `/etc/passwd`, or `/`.
-fn home_directory(uid: u32, buffer: &mut [u8; PATH_MAX]) -> &CStr {
+fn home_directory(uid: u32, buffer: &mut [u8; PATH_MAX]) {
     const KEY: &[u8] = b"HOME=";
     buffer[..KEY.len()].copy_from_slice(KEY);
     let len = look_up_home(uid, &mut buffer[KEY.len()..PATH_MAX - 1]).unwrap_or(0);
@@ -146,7 +176,6 @@ fn home_directory(uid: u32, buffer: &mut [u8; PATH_MAX]) -> &CStr {
     } else {
         buffer[KEY.len() + len] = 0;
     }
-    CStr::from_bytes_until_nul(buffer).unwrap_or(c"HOME=/")
 }
 
 /// Reads `/etc/passwd` line by line in a buffer of fixed size; a line that does not fit is skipped.

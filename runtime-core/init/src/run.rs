@@ -9,7 +9,7 @@ use crate::step::{Gate, Slot, Step};
 use crate::sys::fd::{self, Fd};
 use crate::sys::memory::Mapping;
 use crate::sys::process::{self, CapSets, Prctl};
-use crate::{birth, creds, devices, mounts, namespaces, proc, program, rootfs};
+use crate::{birth, creds, devices, hooks, mounts, namespaces, proc, program, rootfs};
 
 /// The few values that flow from one step to a later one.
 pub(crate) struct Context {
@@ -23,8 +23,8 @@ pub(crate) struct Context {
     pub procfs: Fd,
     /// The working directory was entered with the runtime's rights.
     pub entered: bool,
-    /// Path of the program.
-    pub program: program::Path,
+    /// The program, as far as it is known.
+    pub program: program::Program,
 }
 
 /// What every step may read.
@@ -51,7 +51,7 @@ pub fn run(mapping: &Mapping) -> i32 {
     let view = View { frame, slate, mapping };
     let none = Fd(-1);
     let mut cx =
-        Context { root: none, null: none, empty: none, procfs: none, entered: false, program: program::Path::new() };
+        Context { root: none, null: none, empty: none, procfs: none, entered: false, program: program::Program::new() };
     for index in 0..frame.steps() {
         slate.at(index + 1);
         let Some(step) = frame.step(index) else {
@@ -106,7 +106,8 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::ReadonlyPath { path } => mounts::readonly_path(cx, frame.text(path)),
         Step::MaskPath { path } => mounts::mask_path(cx, frame.text(path)),
         Step::ReadonlyRoot {} => mounts::make_readonly(cx.root),
-        Step::Unmount { path } => crate::sys::mount::detach(frame.text(path)),
+        Step::Unmount { path } => mounts::unmount(frame.text(path)),
+        Step::Hook { record } => hooks::run(view, record),
         Step::EnterRoot { how } => rootfs::enter(cx, how),
         Step::RootPropagation { kind, recursive } => rootfs::propagation(kind, recursive == 1),
         Step::NoNewPrivs {} => process::prctl(Prctl::SetNoNewPrivs, 1, 0),
@@ -125,9 +126,10 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::Enterdir { path } => program::enter_directory(cx, frame.text(path)),
         Step::Cwd { path } => program::working_directory(cx, frame.text(path)),
         Step::FindProgram { args, path } => program::find(view, cx, args, path),
+        Step::Prepare { args, env, home_of } => program::prepare(cx, args, env, home_of),
         Step::WaitForStart { slot } => program::wait_for_start(view, slot),
         Step::Filter { flags } => program::filter(view, flags),
-        Step::Execute { args, env, home_of } => Err(program::execute(view, cx, args, env, home_of)),
+        Step::Execute { args, env } => Err(program::execute(view, cx, args, env)),
     }
 }
 

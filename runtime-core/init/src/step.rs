@@ -450,11 +450,15 @@ steps! {
     44 WaitForStart { /** the fifo */ slot: Slot }
     /// `seccomp(SECCOMP_SET_MODE_FILTER)`—only capset, prctl and execve follow.
     45 Filter { /** its flags */ flags: u32 }
-    /// `open(/etc/passwd)`, `execve`—the end of init. `HOME` is looked up with the program's own rights.
-    46 Execute { /** `args` */ args: Words, /** `env` */ env: Words, /** the uid whose home is looked up, or `u32::MAX` if the environment has one */ home_of: u32 }
+    /// `execve`—the end of init.
+    46 Execute { /** `args` */ args: Words, /** `env` */ env: Words }
+    /// `mmap`, `open(/etc/passwd)`—what execve needs, while there is no filter. `HOME` is looked up with the program's own rights.
+    50 Prepare { /** `args` */ args: Words, /** `env` */ env: Words, /** the uid whose home is looked up, or `u32::MAX` if the environment has one */ home_of: u32 }
     /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`—a session keyring of its own.
     47 Keyring { /** its name */ name: Text }
-    /// `umount2(MNT_DETACH)`—a procfs or sysfs of the host, which `--no-pivot` would leave reachable.
+    /// `clone3`, `execve`, `poll`, `wait4`—a hook that runs in the container's namespaces.
+    49 Hook { /** see [`crate::hooks`] */ record: Words }
+    /// `umount2(MNT_DETACH)`, or `fsopen(tmpfs)`, `move_mount`—a procfs or sysfs of the host, which `--no-pivot` would leave reachable.
     48 Unmount { /** path on the host */ path: Text }
 }
 

@@ -18,6 +18,12 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("process", &[("cwd", "an absolute path in the container")]),
     ("process.consoleSize", &[("height", "a number of rows"), ("width", "a number of columns")]),
     ("process.rlimits.*", &[("type", "a name such as \"RLIMIT_NOFILE\""), ("soft", LIMIT), ("hard", LIMIT)]),
+    ("hooks.prestart.*", HOOK),
+    ("hooks.createRuntime.*", HOOK),
+    ("hooks.createContainer.*", HOOK),
+    ("hooks.startContainer.*", HOOK),
+    ("hooks.poststart.*", HOOK),
+    ("hooks.poststop.*", HOOK),
     ("linux.namespaces.*", &[("type", "pid, network, mount, ipc, uts, user, cgroup or time")]),
     ("linux.uidMappings.*", ID_MAPPING),
     ("linux.gidMappings.*", ID_MAPPING),
@@ -25,6 +31,7 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
 ];
 
 const ID_MAPPING: &[(&str, &str)] = &[("containerID", "an id"), ("hostID", "an id"), ("size", "a number of ids")];
+const HOOK: &[(&str, &str)] = &[("path", "the absolute path of a program")];
 const LIMIT: &str = "a number; 18446744073709551615 is unlimited";
 
 pub(super) fn check(raw: &Value) -> Result<()> {
@@ -41,7 +48,9 @@ pub(super) fn check(raw: &Value) -> Result<()> {
 /// CFG-119: no key is empty.
 fn annotations(raw: &Value) -> Result<()> {
     match raw["annotations"].get("") {
-        Some(value) => Err(Error::invalid(ConfigPath::new("annotations").key(""), value.to_string(), "a key that is not empty")),
+        Some(value) => {
+            Err(Error::invalid(ConfigPath::new("annotations").key(""), value.to_string(), "a key that is not empty"))
+        }
         None => Ok(()),
     }
 }

@@ -26,7 +26,8 @@ use crate::cgroup::{Cgroup, CgroupHost};
 use crate::error::{Errno, Error, Result, StateProblem, StepError};
 use crate::id::ContainerId;
 use crate::launch::{self, Stdio};
-use crate::plan::Plan;
+use crate::plan::hooks::Phase;
+use crate::plan::{Hook, Plan};
 use state::{Sight, look};
 use store::LOCK_WAIT;
 
@@ -117,16 +118,16 @@ impl Store {
         Err(Error::state(id.as_str(), StateProblem::Record { path: dir.path().join(state::FILE), problem }))
     }
 
-    /// Deletes the container `id`; see [`Container::delete`]. A directory without a record, which a
+    /// Deletes the container `id` and returns the poststop hooks that failed; see [`Container::delete`]. A directory without a record, which a
     /// killed command may leave, is removed in any case.
     ///
     /// # Errors
     /// As [`Container::delete`], and [`StateProblem::DoesNotExist`] unless `force`.
-    pub fn delete(&self, id: &str, force: bool) -> Result<()> {
+    pub fn delete(&self, id: &str, force: bool) -> Result<Vec<Error>> {
         let id = ContainerId::new(id)?;
         match self.find(&id)? {
             Some(dir) => delete(&dir, force),
-            None if force => Ok(()),
+            None if force => Ok(Vec::new()),
             None => Err(missing(&id)),
         }
     }
@@ -188,7 +189,7 @@ impl Container {
         if !sight.record.has_process {
             return Err(Error::state(self.id().as_str(), StateProblem::NoProcess));
         }
-        let result = launch::start(&self.dir, pidfd.as_fd());
+        let result = launch::start(&self.dir, pidfd.as_fd()).and_then(|()| poststart(&sight));
         if matches!(result, Err(Error::Hook { .. })) {
             // runtime-spec, lifecycle: a failed startContainer or poststart hook ends the container.
             let _ = remove(&self.dir, &lock);
@@ -265,19 +266,20 @@ impl Container {
     }
 
     /// Removes the container and everything that creating it made. One that is created but was never
-    /// started is killed, as runc does; any other that is not stopped only with `force`.
+    /// started is killed, as runc does; any other that is not stopped only with `force`. Returned are the poststop hooks
+    /// that failed, which does not stop a deletion.
     ///
     /// # Errors
     /// [`StateProblem::NotStopped`], [`StateProblem::Busy`], [`StateProblem::Lingers`],
     /// [`StateProblem::Newer`]; [`Error::Step`] for what the kernel refuses. What is left then can be
     /// deleted again.
-    pub fn delete(&self, force: bool) -> Result<()> {
-        delete(&self.dir, force)?;
+    pub fn delete(&self, force: bool) -> Result<Vec<Error>> {
+        let failed = delete(&self.dir, force)?;
         // A zombie of the caller's, unless the caller took its status before.
         if let Some((_, pidfd)) = &self.init {
             process::reap(pidfd.as_fd());
         }
-        Ok(())
+        Ok(failed)
     }
 
     fn unfit(&self, verb: &'static str, status: Status) -> Error {
@@ -287,6 +289,12 @@ impl Container {
     fn look(&self, locked: bool) -> Result<Sight> {
         look(&self.dir, locked)?.ok_or_else(|| missing(self.id()))
     }
+}
+
+/// The poststart hooks: the program runs.
+fn poststart(sight: &Sight) -> Result<()> {
+    let pid = sight.init.as_ref().map_or(0, |(pid, _)| *pid);
+    launch::run_hooks(Phase::Poststart, &sight.record.hooks.poststart, &sight.record.state(Status::Running, pid))
 }
 
 /// The acts of `create`, each after the note that it takes to undo it.
@@ -323,13 +331,13 @@ fn is_vacant(record: &Record) -> Result<bool> {
     }
 }
 
-fn delete(dir: &ContainerDir, force: bool) -> Result<()> {
-    let absent = || if force { Ok(()) } else { Err(missing(dir.id())) };
+fn delete(dir: &ContainerDir, force: bool) -> Result<Vec<Error>> {
+    let absent = || if force { Ok(Vec::new()) } else { Err(missing(dir.id())) };
     // A directory that lost its lock file is one that a killed command left.
     let Some(lock) = dir.lock(LOCK_WAIT, OFlag::O_CREAT)? else { return absent() };
     let recorded = if force { check_version(dir)? } else { check_deletable(dir)? };
-    remove(dir, &lock)?;
-    if recorded { Ok(()) } else { absent() }
+    let failed = remove(dir, &lock)?;
+    if recorded { Ok(failed) } else { absent() }
 }
 
 /// Force overrides a damaged record, but not a newer one: that may mean things which would be left behind.
@@ -352,9 +360,24 @@ fn check_deletable(dir: &ContainerDir) -> Result<bool> {
 
 /// Undoes everything, then forgets it. The record and the undo lines go after all other files, so that
 /// whoever is killed in between leaves something that can be deleted in the same way.
-fn remove(dir: &ContainerDir, lock: &Lock) -> Result<()> {
+///
+/// The poststop hooks run when nothing but the directory is left. One that fails does not stop the others or the
+/// deletion (D4); the failures are returned.
+fn remove(dir: &ContainerDir, lock: &Lock) -> Result<Vec<Error>> {
     undo::replay(dir)?;
-    dir.remove_all(&[undo::FILE, state::FILE], lock)
+    // A damaged record has no hooks to run; force goes on without.
+    let record = Record::read(dir).ok().flatten();
+    dir.remove_all(&[undo::FILE, state::FILE], lock)?;
+    let Some(record) = record else { return Ok(Vec::new()) };
+    let state = record.state(Status::Stopped, 0);
+    let one = |(index, hook): (usize, &Hook)| {
+        let failed = launch::run_hooks(Phase::Poststop, std::slice::from_ref(hook), &state).err()?;
+        Some(match failed {
+            Error::Hook { phase, problem, .. } => Error::Hook { phase, index, problem },
+            other => other,
+        })
+    };
+    Ok(record.hooks.poststop.iter().enumerate().filter_map(one).collect())
 }
 
 fn missing(id: &ContainerId) -> Error {

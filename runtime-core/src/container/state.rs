@@ -21,7 +21,7 @@ use super::{cgroup_at, undo};
 use crate::error::{Errno, Error, Result, StateProblem};
 use crate::id::ContainerId;
 use crate::launch::frame;
-use crate::plan::PlanRecord;
+use crate::plan::{Hooks, PlanRecord};
 
 /// Name of the record in the container's directory.
 pub(super) const FILE: &str = "state.json";
@@ -112,6 +112,8 @@ pub struct Record {
     pub shares_pid_namespace: bool,
     /// `config.json` has a `process`, so there is something to start.
     pub has_process: bool,
+    /// Hooks of later commands.
+    pub hooks: Hooks,
     /// Name or number of the user who created it.
     pub owner: String,
     /// Number of that user.
@@ -136,6 +138,7 @@ impl Record {
             init: None,
             shares_pid_namespace: !plan.own_pid_namespace,
             has_process: plan.has_process,
+            hooks: plan.hooks.clone(),
             owner: user_name(uid).unwrap_or_else(|| uid.to_string()),
             owner_uid: uid,
         }
@@ -145,7 +148,7 @@ impl Record {
     ///
     /// # Errors
     /// [`StateProblem::Newer`] and [`StateProblem::Record`] with the path of the file.
-    pub(super) fn read(dir: &ContainerDir) -> Result<Option<Self>> {
+    pub(crate) fn read(dir: &ContainerDir) -> Result<Option<Self>> {
         #[derive(Deserialize)]
         struct Head {
             #[serde(default)]

@@ -101,10 +101,28 @@ impl Frame {
         (!text.is_empty()).then_some(text)
     }
 
+    /// Phase and index of the hook that init was at, if it was at one.
+    pub fn hook(&self) -> Option<(u32, u32)> {
+        let reader = self.reader()?;
+        match reader.step(self.step().checked_sub(1)?)? {
+            Step::Hook { record } => Some(runtime_init::hooks::identity(&reader, record)),
+            _ => None,
+        }
+    }
+
+    /// Hooks have still to run after `start`.
+    pub fn has_start_hooks(&self) -> bool {
+        let Some(reader) = self.reader() else { return false };
+        (self.step()..reader.steps()).any(|index| matches!(reader.step(index), Some(Step::Hook { .. })))
+    }
+
+    fn reader(&self) -> Option<runtime_init::frame::Reader<'_>> {
+        runtime_init::frame::Reader::new(self.mapping.bytes(0, self.slate), self.mapping.len())
+    }
+
     /// The first of `args`, from the Frame itself: whoever starts a container does not have its plan.
     pub fn program(&self) -> String {
-        let bytes = self.mapping.bytes(0, self.slate);
-        let Some(reader) = runtime_init::frame::Reader::new(bytes, self.mapping.len()) else { return String::new() };
+        let Some(reader) = self.reader() else { return String::new() };
         let args = (0..reader.steps()).rev().find_map(|index| match reader.step(index) {
             Some(Step::Execute { args, .. }) => Some(args),
             _ => None,

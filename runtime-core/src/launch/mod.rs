@@ -8,6 +8,7 @@
 mod descriptors;
 pub mod frame;
 mod gate;
+mod hooks;
 mod id_maps;
 mod report;
 mod start;
@@ -21,13 +22,15 @@ use runtime_init::sys::spawn::{Image, spawn};
 use runtime_init::{Errno as RawErrno, Fault, Gate};
 
 use crate::cgroup::Cgroup;
-use crate::container::{ContainerDir, Entry, Identity, Undo};
+use crate::container::{ContainerDir, Entry, Identity, Record, Status, Undo};
 use crate::error::{Error, Need, Result, StepError};
+use crate::plan::hooks::Phase;
 use crate::plan::{Act, HostStep, Plan};
 use descriptors::Descriptors;
 use frame::Frame;
 use gate::Gates;
 
+pub use hooks::run as run_hooks;
 pub use start::start;
 
 /// The program that carries out init's column; `build.rs` made it.
@@ -35,6 +38,9 @@ const INIT: &[u8] = include_bytes!(env!("RUNTIME_INIT_IMAGE"));
 
 /// How long init is waited for at one point. It only works there: whatever takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Hooks have deadlines of their own, if the configuration gives them any; a wait for them ends when init does.
+const UNLIMITED: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// The standard streams that a container gets.
 #[derive(Debug, Default)]
@@ -151,12 +157,26 @@ impl Launch<'_> {
                 runtime_init::sys::process::prlimit(self.pid(), *resource, *soft, *hard)
                     .map_err(|fault| refused(doing(), fault).into())
             }
+            HostStep::Hooks(phase) => {
+                self.reach(Gate::Mounted)?;
+                self.run_hooks(*phase)
+            }
             HostStep::Release(gate) => {
                 self.reach(*gate)?;
                 self.gates()?.release(*gate)
             }
             HostStep::Created => self.created(),
         }
+    }
+
+    /// The hooks that see the host, while init stands with everything mounted and the root not yet entered.
+    fn run_hooks(&self, phase: Phase) -> Result<()> {
+        let list = match phase {
+            Phase::Prestart => &self.plan.hooks.prestart,
+            _ => &self.plan.hooks.create_runtime,
+        };
+        let record = Record::read(self.dir)?.unwrap_or_default();
+        hooks::run(phase, list, &record.state(Status::Creating, self.pid()))
     }
 
     fn pid(&self) -> i32 {
@@ -197,7 +217,14 @@ impl Launch<'_> {
 
     /// Waits until init stands at `gate`.
     fn reach(&mut self, gate: Gate) -> Result<()> {
-        if self.gates()?.reached(gate, PATIENCE)? { Ok(()) } else { Err(self.failure()) }
+        let patience = self.patience();
+        if self.gates()?.reached(gate, patience)? { Ok(()) } else { Err(self.failure()) }
+    }
+
+    /// While init runs hooks of its own, it takes as long as they do.
+    fn patience(&self) -> Duration {
+        let hooks = self.plan.steps().any(|step| matches!(step, runtime_init::Step::Hook { .. }));
+        if hooks { UNLIMITED } else { PATIENCE }
     }
 
     /// Waits until init has closed its end of the gate, which it does right before it waits for `start`.

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use nix::sys::wait::WaitStatus;
-use runtime_init::Fault;
+use runtime_init::{Call, Fault, hooks};
 
 use super::frame::Frame;
 use crate::cgroup::Cgroup;
 use crate::error::{Death, Errno, Error, Side, StepError, StepRef};
 use crate::plan::Plan;
+use crate::plan::hooks::Phase;
 
 /// Why init did not get where it should. `status` is how it ended by itself; `None` if it had to be killed.
 pub(super) fn failure(
@@ -22,9 +23,32 @@ pub(super) fn failure(
 ) -> Error {
     let at = plan.line(Side::Init, frame.step());
     match frame.fault() {
-        Some(fault) => step_error(at, fault, frame.message()).into(),
+        Some(fault) => reported(at, fault, frame),
         None => Error::Died { how: death(status, cgroup, patience), at },
     }
+}
+
+/// The fault that init reported, as an error.
+pub(super) fn reported(at: StepRef, fault: Fault, frame: &Frame) -> Error {
+    match frame.hook() {
+        Some((phase, index)) if fault.call == Call::HOOK => hook(phase, index, fault, frame.message()),
+        _ => step_error(at, fault, frame.message()).into(),
+    }
+}
+
+fn hook(phase: u32, index: u32, fault: Fault, output: Option<String>) -> Error {
+    let phase = if phase == hooks::START_CONTAINER { Phase::StartContainer } else { Phase::CreateContainer };
+    let low = fault.aux & 0xff;
+    let mut problem = match fault.aux & !0xff {
+        hooks::EXITED => format!("exit status {low}"),
+        hooks::SIGNALED => format!("signal {low}"),
+        hooks::TIMED_OUT => "it did not end within its timeout and was killed".to_owned(),
+        _ => format!("execve: {:?}", Errno::from_raw(fault.errno())),
+    };
+    if let Some(output) = output {
+        problem.push_str(&format!(", output: {output}"));
+    }
+    Error::Hook { phase: phase.name(), index: index as usize, problem }
 }
 
 /// The fault that init reported.
@@ -42,7 +66,6 @@ pub(super) fn step_error(at: StepRef, fault: Fault, detail: Option<String>) -> S
 
 /// What a bare errno does not say.
 fn explained(fault: Fault) -> Option<String> {
-    use runtime_init::Call;
     let text = match fault.call {
         Call::PROGRAM if fault.aux == 1 && fault.errno() == nix::libc::ENOENT => "not in any directory of PATH",
         Call::DEVICE => "another file is in the place of the device node; remove it from the root file system",

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::descriptors::FIFO;
 use super::frame::{Frame, Phase};
-use super::{PATIENCE, report};
+use super::{PATIENCE, UNLIMITED, report};
 use crate::at::ConfigPath;
 use crate::container::ContainerDir;
 use crate::error::{Error, Result, StepError, StepRef};
@@ -26,18 +26,19 @@ pub fn start(dir: &ContainerDir, init: BorrowedFd<'_>) -> Result<()> {
         Err(Error::Step(step)) if step.errno == Errno::ENXIO => return Err(gone(&frame)),
         other => other?,
     };
+    let hooks = frame.has_start_hooks();
     nix::unistd::write(&fifo, &[0]).map_err(|errno| StepError::host(None, "start the program", "write", errno))?;
-    let answered = wait(fifo.as_fd(), init);
+    let answered = wait(fifo.as_fd(), init, if hooks { UNLIMITED } else { PATIENCE });
     match frame.fault() {
-        Some(fault) => Err(report::step_error(last_line(&frame), fault, None).into()),
+        Some(fault) => Err(report::reported(last_line(&frame), fault, &frame)),
         None if answered && frame.phase() == Phase::Exec => Ok(()),
         None => Err(gone(&frame)),
     }
 }
 
 /// Waits until init has no end of the fifo any more: it has executed the program, or ended.
-fn wait(fifo: BorrowedFd<'_>, init: BorrowedFd<'_>) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+fn wait(fifo: BorrowedFd<'_>, init: BorrowedFd<'_>, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);

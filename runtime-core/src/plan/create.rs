@@ -7,7 +7,7 @@
 use runtime_init::{Gate, Step};
 
 use super::draft::Draft;
-use super::{HostStep, devices, mounts, namespaces, process, rootfs, sysctl};
+use super::{HostStep, devices, hooks, mounts, namespaces, process, rootfs, sysctl};
 use crate::error::Result;
 
 /// Appends every line of the creation to the draft.
@@ -37,6 +37,8 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     mounts::mount(p)?; //                 in the order of the configuration
     devices::make(p)?; //                 on the mounts; nodes, links, ptmx
     process::working_directory_exists(p)?; // while the root is writable
+    hooks::outside(p); //                 the host's, then the container's: they may still add mounts
+    hooks::inside(p, hooks::Phase::CreateContainer)?;
     sysctl::write(p)?; //                 through our own procfs, whatever is mounted on the container's
     mounts::make_readonly(p); //          what had to be writable until the nodes were made
     mounts::cover(p)?; //                 read-only paths and masks, after every mount that could undo them

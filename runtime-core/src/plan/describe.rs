@@ -36,6 +36,7 @@ impl Plan {
             HostStep::Open(slot) => format!("open {}", self.slot_name(*slot)),
             HostStep::Spawn => "start init, outside".to_owned(),
             HostStep::Born => "take its pidfd".to_owned(),
+            HostStep::Hooks(phase) => format!("run {} hooks", phase.name()),
             HostStep::MapIds => self.describe_maps(),
             HostStep::Limit { name, soft, hard, .. } => format!("{name} {} {}", limit(*soft), limit(*hard)),
             HostStep::Release(_) => "go on".to_owned(),
@@ -115,7 +116,8 @@ impl Plan {
             Step::ReadonlyPath { path } => format!("read-only {}", self.text(path)),
             Step::MaskPath { path } => format!("mask {}", self.text(path)),
             Step::ReadonlyRoot {} => "make the root read-only".to_owned(),
-            Step::Unmount { path } => format!("unmount the host's {}", self.text(path)),
+            Step::Hook { record } => self.describe_hook(record),
+            Step::Unmount { path } => format!("unmount or cover the host's {}", self.text(path)),
             Step::EnterRoot { how: Enter::Pivot } => "enter root (pivot_root)".to_owned(),
             Step::EnterRoot { how: Enter::Move } => "enter root (move, chroot)".to_owned(),
             Step::EnterRoot { how: Enter::Chroot } => "enter root (chroot)".to_owned(),
@@ -145,6 +147,11 @@ impl Plan {
             Step::Execute { args, .. } => format!("execute {}", self.first(args)),
             _ => format!("{step:?}"),
         }
+    }
+
+    fn describe_hook(&self, record: Words) -> String {
+        let words = self.words_of(Words { count: runtime_init::hooks::HEAD, ..record });
+        format!("run {}", words.get(3).map_or_else(String::new, |path| self.text(Text(*path))))
     }
 
     fn words_of(&self, range: Words) -> &[u32] {

@@ -12,6 +12,7 @@ pub mod create;
 mod describe;
 mod devices;
 mod draft;
+pub mod hooks;
 #[cfg(test)]
 mod laws;
 mod mount_options;
@@ -35,6 +36,7 @@ use crate::host::Host;
 use crate::id::ContainerId;
 
 pub use cgroup::{CgroupPlan, CgroupWrite};
+pub use hooks::{Hook, Hooks};
 pub(crate) use mount_options::known as known_mount_options;
 pub(crate) use texts::Texts;
 
@@ -102,6 +104,8 @@ pub(crate) enum HostStep {
     Spawn,
     /// Take the new process's pidfd and reap the usher.
     Born,
+    /// Run the hooks of a phase that see the host.
+    Hooks(hooks::Phase),
     /// Write the id maps of the new user namespace.
     MapIds,
     /// One limit of the process.
@@ -158,6 +162,7 @@ pub struct Plan {
     pub(crate) cgroup: CgroupPlan,
     pub(crate) host: Host,
     pub(crate) id_maps: IdMaps,
+    pub(crate) hooks: Hooks,
     notes: Vec<Note>,
     refusals: Vec<Error>,
     record: Outline,
@@ -191,6 +196,8 @@ pub struct PlanRecord<'a> {
     pub own_pid_namespace: bool,
     /// There is a program to start.
     pub has_process: bool,
+    /// Hooks of later commands.
+    pub hooks: &'a Hooks,
     /// The text of `config.json`.
     pub config_json: &'a [u8],
 }
@@ -244,6 +251,7 @@ impl Plan {
             cgroup_path: Some(&self.cgroup.path),
             own_pid_namespace: r.own_pid_namespace,
             has_process: r.has_process,
+            hooks: &self.hooks,
             config_json: &r.config,
         }
     }

@@ -15,6 +15,8 @@ enum Word {
     SetAll(u64),
     ClearAll(u64),
     AtimeAll(u64),
+    NotStrict,
+    NotStrictAll,
     Propagation(u64),
     PropagationAll(u64),
     Bind,
@@ -28,7 +30,8 @@ enum Word {
     Missing,
 }
 
-use Word::{Atime, AtimeAll, Clear, ClearAll, Missing, Nothing, Propagation, PropagationAll, Set, SetAll, Superblock};
+use Word::{Atime, AtimeAll, Clear, ClearAll, Missing, NotStrict, NotStrictAll, Nothing};
+use Word::{Propagation, PropagationAll, Set, SetAll, Superblock};
 
 const WORDS: &[(&str, Word)] = &[
     ("async", Superblock("async")),
@@ -52,7 +55,7 @@ const WORDS: &[(&str, Word)] = &[
     ("nolazytime", Superblock("nolazytime")),
     ("nomand", Nothing),
     ("norelatime", Nothing),
-    ("nostrictatime", Nothing),
+    ("nostrictatime", NotStrict),
     ("nosuid", Set(attr::NOSUID)),
     ("nosymfollow", Set(attr::NOSYMFOLLOW)),
     ("private", Propagation(propagation::PRIVATE)),
@@ -69,7 +72,7 @@ const WORDS: &[(&str, Word)] = &[
     ("rnodiratime", SetAll(attr::NODIRATIME)),
     ("rnoexec", SetAll(attr::NOEXEC)),
     ("rnorelatime", Nothing),
-    ("rnostrictatime", Nothing),
+    ("rnostrictatime", NotStrictAll),
     ("rnosuid", SetAll(attr::NOSUID)),
     ("rnosymfollow", SetAll(attr::NOSYMFOLLOW)),
     ("ro", Set(attr::RDONLY)),
@@ -123,6 +126,14 @@ impl Change {
         self.set = self.set & !attr::ATIME | value;
         self.clear |= attr::ATIME;
     }
+
+    /// `nostrictatime` is the kernel's default (mount(8)). Another mode that was asked for stays.
+    fn not_strict(&mut self) {
+        let other = self.clear & attr::ATIME != 0 && self.set & attr::ATIME != attr::STRICTATIME;
+        if !other {
+            self.atime(attr::RELATIME);
+        }
+    }
 }
 
 /// The options of one mount, read.
@@ -168,6 +179,8 @@ impl Options {
             SetAll(bits) => self.all.set(bits),
             ClearAll(bits) => self.all.clear(bits),
             AtimeAll(value) => self.all.atime(value),
+            NotStrict => self.own.not_strict(),
+            NotStrictAll => self.all.not_strict(),
             Propagation(kind) => self.propagation = kind,
             PropagationAll(kind) => self.propagation_all = kind,
             Word::Bind => self.bind = true,
@@ -214,6 +227,15 @@ mod tests {
         assert_eq!(read(&["rw", "ro"]).own, Change { set: attr::RDONLY, clear: 0 });
         assert_eq!(read(&["noatime", "strictatime"]).own, Change { set: attr::STRICTATIME, clear: attr::ATIME });
         assert_eq!(read(&["rshared", "rslave"]).propagation_all, propagation::SLAVE);
+    }
+
+    #[test]
+    fn cfg_20_nostrictatime_undoes_strictatime_only() {
+        let relatime = Change { set: attr::RELATIME, clear: attr::ATIME };
+        assert_eq!(read(&["nostrictatime"]).own, relatime);
+        assert_eq!(read(&["strictatime", "nostrictatime"]).own, relatime);
+        assert_eq!(read(&["noatime", "nostrictatime"]).own, read(&["noatime"]).own);
+        assert_eq!(read(&["rstrictatime", "rnostrictatime"]).all, relatime);
     }
 
     #[test]

@@ -195,6 +195,7 @@ fn program(p: &mut Draft<'_>, process: &Process, start: runtime_init::Slot) -> R
     let path = p.texts.add(path, &ConfigPath::new("process.env"))?;
     p.init_for(&at, Step::FindProgram { args, path });
     p.init(Step::WaitForStart { slot: start });
+    super::hooks::inside(p, super::hooks::Phase::StartContainer)?;
     let has_home = environment.iter().any(|e| e.starts_with("HOME="));
     let home_of = if has_home { u32::MAX } else { process.user().uid() };
     let env = p.list(&environment, &ConfigPath::new("process.env"))?;

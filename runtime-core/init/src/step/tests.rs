@@ -105,7 +105,8 @@ fn of_the_tail(g: &Given) -> Vec<Step> {
         Step::FindProgram { args: g.list, path: g.text },
         Step::WaitForStart { slot: g.slot },
         Step::Filter { flags: g.number },
-        Step::Execute { args: g.list, env: g.more, home_of: g.number },
+        Step::Execute { args: g.list, env: g.more },
+        Step::Prepare { args: g.list, env: g.more, home_of: g.number },
     ]
 }
 

@@ -304,3 +304,94 @@ pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result {
     // SAFETY: the kernel reads one `struct rlimit64`; a null pointer means that the old one is not wanted.
     unsafe { special(arch::prlimit64, args) }.map(drop)
 }
+
+/// `pipe2(O_CLOEXEC)`: the end to read from and the end to write to.
+///
+/// # Errors
+/// As pipe(2).
+pub fn pipe() -> Result<(Fd, Fd)> {
+    const O_CLOEXEC: usize = 0o2_000_000;
+    let mut ends = [-1_i32; 2];
+    // SAFETY: the kernel writes two descriptors to the array.
+    unsafe { special(arch::pipe2, [ends.as_mut_ptr() as usize, O_CLOEXEC]) }?;
+    Ok((Fd(ends[0]), Fd(ends[1])))
+}
+
+/// `memfd_create`, `pwrite64`: a file in memory with `parts` one behind the other, to be read from its start.
+///
+/// # Errors
+/// As memfd_create(2), pwrite(2).
+pub fn memory_file(parts: [&[u8]; 3]) -> Result<Fd> {
+    const MFD_CLOEXEC: usize = 1;
+    const MFD_NOEXEC_SEAL: usize = 8;
+    let file = match text_first(arch::memfd_create, c"state", MFD_CLOEXEC | MFD_NOEXEC_SEAL) {
+        // Before Linux 6.3 the flag is not known.
+        Err(fault) if fault.is(crate::fault::Errno::INVAL) => text_first(arch::memfd_create, c"state", MFD_CLOEXEC),
+        result => result,
+    };
+    let file = file.map(Fd::from_result)?;
+    let mut at = 0;
+    for part in parts {
+        let mut rest = part;
+        while !rest.is_empty() {
+            let args = [file.arg(), rest.as_ptr() as usize, rest.len(), at];
+            // SAFETY: the kernel reads at most `len` bytes of the slice.
+            let written = unsafe { special(arch::pwrite64, args) }?;
+            rest = &rest[written..];
+            at += written;
+        }
+    }
+    Ok(file)
+}
+
+/// `poll({fds, POLLIN}, timeout)`, timeout in milliseconds, negative for none: which of the two are ready.
+///
+/// # Errors
+/// As poll(2).
+pub fn poll_two(fds: [Fd; 2], timeout: i32) -> Result<[bool; 2]> {
+    const POLLIN: u32 = 1;
+    let mut entries = fds.map(|fd| [fd.0.cast_unsigned(), POLLIN]);
+    // SAFETY: `struct pollfd` is an int and two shorts; the kernel writes the upper short of each.
+    unsafe { special(arch::poll, [entries.as_mut_ptr() as usize, entries.len(), Fd(timeout).arg()]) }?;
+    Ok(entries.map(|[_, events]| events >> 16 != 0))
+}
+
+/// `wait4(pid, status, __WALL)`: the status as wait(2) encodes it.
+///
+/// # Errors
+/// As wait4(2).
+pub fn wait(pid: i32) -> Result<u32> {
+    const WALL: usize = 0x4000_0000;
+    let mut status = 0_u32;
+    // SAFETY: the kernel writes the status; a null pointer means that no usage is wanted.
+    unsafe { special(arch::wait4, [Fd(pid).arg(), (&raw mut status) as usize, WALL, 0]) }?;
+    Ok(status)
+}
+
+/// `kill(-group, SIGKILL)`.
+///
+/// # Errors
+/// As kill(2).
+pub fn kill_group(group: i32) -> Result {
+    const SIGKILL: usize = 9;
+    plain(arch::kill, [Fd(-group).arg(), SIGKILL]).map(drop)
+}
+
+/// `clock_gettime(CLOCK_MONOTONIC)` in milliseconds.
+///
+/// # Errors
+/// As clock_gettime(2).
+pub fn monotonic_ms() -> Result<i64> {
+    const CLOCK_MONOTONIC: usize = 1;
+    let mut time = [0_i64; 2];
+    // SAFETY: the kernel writes one `struct timespec`, two words.
+    unsafe { special(arch::clock_gettime, [CLOCK_MONOTONIC, time.as_mut_ptr() as usize]) }?;
+    Ok(time[0].saturating_mul(1000) + time[1] / 1_000_000)
+}
+
+/// The caller's pid as it sees itself: that of the thread group, which init is alone in.
+#[must_use]
+pub fn own_pid() -> i32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "pids are below 2^22")]
+    plain(arch::getpid, []).map_or(0, |pid| pid as i32)
+}

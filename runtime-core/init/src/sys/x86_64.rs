@@ -17,7 +17,7 @@ macro_rules! numbers {
 
 numbers! {
     Plain {
-        close = 3, setsid = 112, umask = 95, fchdir = 81, fchmod = 91, fchown = 93, fcntl = 72,
+        close = 3, setsid = 112, umask = 95, kill = 62, getpid = 39, fchdir = 81, fchmod = 91, fchown = 93, fcntl = 72,
         dup3 = 292, setresuid = 117, setresgid = 119, prctl = 157, exit_group = 231, unshare = 272, setns = 308,
         close_range = 436, fsmount = 432, pidfd_open = 434, socket = 41,
     }
@@ -32,7 +32,7 @@ numbers! {
         execve = 59, getcwd = 79, setgroups = 116, capset = 126, pivot_root = 155, sethostname = 170,
         setdomainname = 171, sched_setaffinity = 203, symlinkat = 266, readlinkat = 267, fstatfs = 138,
         seccomp = 317, bpf = 321, execveat = 322, statx = 332, pidfd_send_signal = 424, move_mount = 429,
-        fsconfig = 431, clone3 = 435, openat2 = 437, mount_setattr = 442, keyctl = 250, waitid = 247, prlimit64 = 302,
+        fsconfig = 431, clone3 = 435, openat2 = 437, mount_setattr = 442, keyctl = 250, waitid = 247, prlimit64 = 302, pipe2 = 293, poll = 7, wait4 = 61, pwrite64 = 18, clock_gettime = 228,
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn any_machine() -> impl Strategy<Value = Machine> {
                 capabilities: caps,
                 known_capabilities: u64::MAX >> 23,
                 cgroup,
+                environment: vec!["PATH=/usr/bin:/bin".into()],
                 kernel_mounts: vec!["/bundle/rootfs/proc".into(), "/sys".into(), "/proc".into()],
             };
             Machine { host, no_pivot: pivot, no_new_keyring: keyring }
