@@ -2,6 +2,7 @@
 
 use crate::call::Output;
 use crate::container::Container;
+use crate::runtime::{Name, Runtime};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -115,6 +116,12 @@ pub fn refused(container: &Container) -> String {
     before.assert_unchanged(container);
     container.state_call().fails();
     output.stderr
+}
+
+/// Ends a test without a mount namespace for the runtime that changes the host's mounts in it, and so other tests.
+#[track_caller]
+pub fn spare_the_host(runtime: &Runtime) {
+    assert!(runtime.name != Name::Runc, "runc makes the host's mounts private (runc#4767)");
 }
 
 /// Gives the program every capability of its user namespace.

@@ -54,6 +54,7 @@ areas! {
     descriptors,
     device_rules,
     devices,
+    engine_configs,
     environment,
     foreground,
     identity,

@@ -327,6 +327,8 @@ fn status_refused(verb: &str, status: crate::container::Status) -> String {
         ("start", Status::Stopped) => "container is stopped: cannot start a container that has stopped".to_owned(),
         ("start", Status::Running) => "container is running: cannot start an already running container".to_owned(),
         ("start", _) => format!("cannot start a container in the {status} state"),
+        ("exec in", Status::Stopped) => "container not running: cannot exec in a stopped container".to_owned(),
+        ("exec in", Status::Paused) => "cannot exec in a paused container (use --ignore-paused to override)".to_owned(),
         (_, Status::Stopped) => format!("cannot {verb} a container that is stopped: container not running"),
         ("resume", _) => format!("cannot resume a container that is {status}: container not paused"),
         _ => format!("cannot {verb} a container that is {status}"),

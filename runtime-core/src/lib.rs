@@ -39,15 +39,16 @@ pub mod host;
 pub mod id;
 pub mod launch;
 pub mod plan;
+mod seccomp;
 mod template;
 
 pub use at::{At, ConfigPath};
 pub use bundle::Bundle;
-pub use container::{Container, State, Status, Store};
+pub use container::{Container, ExecRequest, State, Status, Store};
 pub use error::{Death, Errno, Error, Need, Problem, Result, Side, StateProblem, StepError, StepRef};
 pub use features::features;
 pub use host::Host;
 pub use id::ContainerId;
-pub use launch::Stdio;
+pub use launch::{Init, Stdio};
 pub use plan::{CreateOptions, Note, Plan};
 pub use template::spec_template;

@@ -98,7 +98,8 @@ impl Column {
         let stdio = [-1, output.as_raw_fd(), output.as_raw_fd()];
         let (pid, _) = spawn(Image::Memory(INIT), frame.file.as_fd(), &inherit, stdio).expect("init is started");
         drop(inits);
-        let status = wait(serve(&host, pid, at_gate));
+        let births = self.steps.iter().filter(|step| matches!(step, Step::Birth { .. })).count();
+        let status = wait(serve(&host, pid, births, at_gate));
         let mut text = String::new();
         output.rewind().expect("it is a file");
         output.read_to_string(&mut text).expect("it is text");
@@ -168,25 +169,29 @@ fn gate() -> (OwnedFd, OwnedFd) {
     (host, inits)
 }
 
-/// Serves the gates until init has closed its end; the pid of the process that is there then.
-fn serve(host: &OwnedFd, usher: i32, at_gate: impl Fn(i32)) -> i32 {
-    let mut pid = usher;
+/// Serves the gates until init has closed its end; the pid of the process that is there then. A child may stand at a
+/// gate before its parent has told of its birth.
+fn serve(host: &OwnedFd, usher: i32, births: usize, at_gate: impl Fn(i32)) -> i32 {
+    let (mut pid, mut awaited, mut standing) = (usher, births, None);
     let mut message = [0; 8];
     loop {
         match recv(host.as_raw_fd(), &mut message, MsgFlags::empty()) {
             Ok(5) if message[0] == Gate::Born as u8 => {
                 assert_eq!(wait(pid), 0, "the usher ends well");
                 pid = i32::from_ne_bytes(message[1..5].try_into().expect("4 bytes"));
+                awaited = awaited.saturating_sub(1);
             }
-            Ok(1) => {
-                at_gate(pid);
-                send(host.as_raw_fd(), &message[..1], MsgFlags::MSG_NOSIGNAL).expect("init is there");
-            }
+            Ok(1) => standing = Some(message[0]),
+            Err(nix::errno::Errno::EINTR) => {}
             Ok(0) | Err(nix::errno::Errno::ECONNRESET) => return pid,
             other => {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
                 panic!("init is silent: {other:?}");
             }
+        }
+        if let Some(gate) = standing.take_if(|_| awaited == 0) {
+            at_gate(pid);
+            send(host.as_raw_fd(), &[gate], MsgFlags::MSG_NOSIGNAL).expect("init is there");
         }
     }
 }
@@ -607,7 +612,7 @@ fn waiting_for_start_closes_the_gate() {
     let inherit = [read.as_raw_fd(), inits.as_raw_fd()];
     let (pid, _) = spawn(Image::Memory(INIT), frame.file.as_fd(), &inherit, [-1; 3]).expect("init is started");
     drop(inits);
-    assert_eq!(serve(&host, pid, |_| ()), pid);
+    assert_eq!(serve(&host, pid, 0, |_| ()), pid);
     let slate = frame.mapping.slate(frame.slate).expect("it is in the mapping");
     assert_eq!((slate.phase(), slate.fault()), (runtime_init::slate::Phase::Waiting, None));
     nix::unistd::write(&write, &[0]).expect("init reads");

@@ -161,15 +161,6 @@ fn lnx_34_the_same_node_is_kept(runtime: &Runtime) {
     assert_eq!([describe(&mine), describe(&pipe)], before);
 }
 
-fn lnx_34_other_file_at_a_default_path_is_refused(runtime: &Runtime) {
-    let mut container = Container::sleeper(runtime);
-    let file = container.bundle.file("/dev/zero", "kept", 0o640);
-    container.bundle.edit(|config| config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev"));
-    let before = describe(&file);
-    refused(&container);
-    assert_eq!(describe(&file), before);
-}
-
 /// A container that keeps the image's /dev.
 fn with_dev_of_the_image(runtime: &Runtime, script: &str) -> Container {
     let mut container = Container::sh(runtime, script);
@@ -178,6 +169,14 @@ fn with_dev_of_the_image(runtime: &Runtime, script: &str) -> Container {
         mounts.retain(|mount| mount["destination"] != "/dev");
     });
     container
+}
+
+fn lnx_34_other_file_at_a_default_path_is_refused(runtime: &Runtime) {
+    let container = with_dev_of_the_image(runtime, "sleep 1000");
+    let file = container.bundle.file("/dev/zero", "kept", 0o640);
+    let before = describe(&file);
+    refused(&container);
+    assert_eq!(describe(&file), before);
 }
 
 fn lnx_34_regular_file_is_covered_in_a_user_namespace(runtime: &Runtime) {
@@ -358,9 +357,8 @@ fn lnx_43_ptmx_is_a_link(runtime: &Runtime) {
 }
 
 fn lnx_43_ptmx_of_the_image_is_replaced(runtime: &Runtime) {
-    let mut container = Container::sh(runtime, "readlink /dev/ptmx");
+    let container = with_dev_of_the_image(runtime, "readlink /dev/ptmx");
     container.bundle.file("/dev/ptmx", "of the image", 0o644);
-    container.bundle.edit(|config| config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev"));
     assert_eq!(container.run().ok().text(), "pts/ptmx");
 }
 
@@ -393,14 +391,13 @@ fn sec_18_dev_as_a_link(runtime: &Runtime) {
 
 /// A link of the image at /dev/null to a file of the host, bound into the container: neither file is touched.
 fn sec_22_null_of_the_image_is_a_link(runtime: &Runtime) {
-    let mut container = Container::sh(runtime, "echo ran");
+    let mut container = with_dev_of_the_image(runtime, "echo ran");
     let file = host_folder(&container, "host").join("file");
     fs::write(&file, "kept").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     symlink("/h", container.bundle.inside("/dev/null")).unwrap();
     container.bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}));
     container.bundle.mount("/h", "none", text(&file), &["bind"]);
-    container.bundle.edit(|config| config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev"));
     let before = describe(&file);
     container.run();
     assert_eq!(describe(&file), before);

@@ -1,6 +1,6 @@
 //! The root file system: where it is, how it is mounted, what spreads in and out of it.
 
-use integration::mountinfo::{Mounts, all_capabilities, host_mount, refused, text};
+use integration::mountinfo::{Mounts, all_capabilities, host_mount, refused, spare_the_host, text};
 use integration::{Container, Runtime, Snapshot, until};
 use serde_json::json;
 use std::fs;
@@ -256,6 +256,7 @@ fn lnx_5_no_links_in_dev_without_proc(runtime: &Runtime) {
 }
 
 fn decision_15_config_without_linux(runtime: &Runtime) {
+    spare_the_host(runtime);
     let mut container = Container::sleeper(runtime);
     container.bundle.remove("/linux").remove("/hostname").set("/mounts", json!([])).writable();
     let before = Snapshot::take(&container).mounts;
@@ -311,6 +312,7 @@ fn sec_16_host_mounts_keep_their_propagation(runtime: &Runtime) {
 
 /// Nothing that would change mounts is done in the caller's mount namespace: it works without or is refused.
 fn sec_16_no_mount_namespace_changes_no_mounts(runtime: &Runtime) {
+    spare_the_host(runtime);
     let mut container = Container::sleeper(runtime);
     container.bundle.without_namespace("mount").without_namespace("cgroup");
     container.bundle.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([])).writable();

@@ -8,6 +8,7 @@ cases! {
         cfg_125_unknown_properties_are_ignored,
         cfg_125_unknown_properties_of_resources_are_ignored,
         cfg_126_values_of_a_wrong_type_are_refused_by_name,
+        cfg_126_values_of_a_wrong_type_in_linux_are_refused_by_name,
         cfg_126_numbers_out_of_their_ranges_are_refused_by_name,
         cfg_126_unknown_words_are_refused_by_name,
         cfg_126_null_counts_as_absent,
@@ -104,6 +105,13 @@ fn cfg_126_values_of_a_wrong_type_are_refused_by_name(runtime: &Runtime) {
         ("/process/rlimits/0/soft", text()),
         ("/process/capabilities", json!([])),
         ("/process/capabilities/bounding", text()),
+    ];
+    all_refused(&mut Container::sleeper(runtime), &values);
+}
+
+fn cfg_126_values_of_a_wrong_type_in_linux_are_refused_by_name(runtime: &Runtime) {
+    let text = || json!("1");
+    let values = [
         ("/linux/namespaces", json!({})),
         ("/linux/namespaces/0/type", json!(1)),
         ("/linux/cgroupsPath", json!(1)),
@@ -183,7 +191,6 @@ fn unsupported() -> Vec<(&'static str, Value)> {
         ("/process/scheduler", json!({"policy": "SCHED_BATCH"})),
         ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 4})),
         ("/process/execCPUAffinity", cpus),
-        ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
         ("/linux/mountLabel", json!("system_u:object_r:container_file_t:s0")),
         ("/linux/intelRdt", json!({"closID": "one"})),
         ("/linux/memoryPolicy", json!({"mode": "MPOL_DEFAULT"})),

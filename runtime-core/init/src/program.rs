@@ -151,6 +151,7 @@ pub fn execute(view: &View<'_>, cx: &mut Context, args: Words, env: Words) -> Fa
         Ok(home) if !home.is_empty() => envp.push(home),
         _ => {}
     }
+    view.slate.enter(Phase::Exec);
     process::execve(path.as_cstr(), &argv, &envp)
 }
 

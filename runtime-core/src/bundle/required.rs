@@ -27,6 +27,12 @@ const REQUIRED: &[(&str, &[(&str, &str)])] = &[
     ("linux.namespaces.*", &[("type", "pid, network, mount, ipc, uts, user, cgroup or time")]),
     ("linux.uidMappings.*", ID_MAPPING),
     ("linux.gidMappings.*", ID_MAPPING),
+    ("linux.seccomp", &[("defaultAction", "an action such as \"SCMP_ACT_ERRNO\"")]),
+    ("linux.seccomp.syscalls.*", &[("names", "at least one name"), ("action", "an action such as \"SCMP_ACT_ALLOW\"")]),
+    (
+        "linux.seccomp.syscalls.*.args.*",
+        &[("index", "0 to 5"), ("value", "a number"), ("op", "such as \"SCMP_CMP_EQ\"")],
+    ),
     ("linux.devices.*", &[("type", "c, b, u or p"), ("path", "an absolute path in the container")]),
 ];
 

@@ -133,6 +133,28 @@ impl Cgroup {
         Ok(dir.map(|dir| Self { dir, mount: host.mount.clone(), path: path.to_owned() }))
     }
 
+    /// The cgroup of the process `pid`; `None` if it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Step`] if it cannot be opened.
+    pub fn of(host: &CgroupHost, pid: i32) -> Result<Option<Self>> {
+        let file = format!("/proc/{pid}/cgroup");
+        let text = match std::fs::read_to_string(&file) {
+            Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH)) => return Ok(None),
+            other => other.map_err(|e| StepError::io(None, format!("read {file}"), "openat", &e))?,
+        };
+        text.lines().find_map(|line| line.strip_prefix("0::")).map_or(Ok(None), |path| Self::open(host, path))
+    }
+
+    /// Whether it passes controllers on to cgroups below it, and so takes no processes itself.
+    ///
+    /// # Errors
+    /// [`Error::Step`] if it cannot be read.
+    pub fn is_inner(&self) -> Result<bool> {
+        let passed_on = self.dir.word("cgroup.subtree_control").map_err(self.refused("look at"))?;
+        Ok(passed_on.is_some_and(|controllers| !controllers.is_empty()))
+    }
+
     /// Its path below the mount.
     #[must_use]
     pub fn path(&self) -> &str {

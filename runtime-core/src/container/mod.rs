@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod exec;
 pub mod process;
 pub mod state;
 pub mod store;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::libc::SIGKILL;
 
+pub use exec::ExecRequest;
 pub use process::Identity;
 pub use state::{Record, State, Status};
 pub use store::{ContainerDir, Lock, Store};

@@ -64,12 +64,12 @@ impl<'a> Descriptors<'a> {
     }
 
     /// Fills the slots that are not opened by a line of their own.
-    pub fn fill(&mut self, dir: &ContainerDir, cgroup: Option<&Cgroup>) -> Result<()> {
+    pub fn fill(&mut self, dir: Option<&ContainerDir>, cgroup: Option<&Cgroup>) -> Result<()> {
         for (place, usage) in self.open.iter_mut().zip(&self.plan.slots) {
-            *place = match usage {
-                SlotUse::Cgroup => cgroup.map(|c| duplicate(c.dir_fd())).transpose()?,
-                SlotUse::Reserved => Some(duplicate(dir.as_fd())?),
-                SlotUse::Start => Some(fifo(dir)?),
+            *place = match (usage, dir) {
+                (SlotUse::Cgroup, _) => cgroup.map(|c| duplicate(c.dir_fd())).transpose()?,
+                (SlotUse::Reserved, Some(dir)) => Some(duplicate(dir.as_fd())?),
+                (SlotUse::Start, Some(dir)) => Some(fifo(dir)?),
                 _ => continue,
             };
         }

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use runtime_init::frame::{HEADER, Layout, Parts, plan_len, write};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use runtime_init::frame::{HEADER, LATE, Layout, Parts, plan_len, write};
 use runtime_init::slate::{MESSAGE, Slate};
 use runtime_init::sys::fd::Fd;
 use runtime_init::sys::memory::Mapping;
@@ -32,15 +33,18 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Writes the plan to a new Frame in the container's directory.
-    pub fn lay_out(plan: &Plan, dir: &ContainerDir, slots: &[RawFd], gate: RawFd) -> Result<Self> {
+    /// Writes the plan to a new Frame: in the container's directory, where `start` finds it, or in memory.
+    pub fn lay_out(plan: &Plan, dir: Option<&ContainerDir>, slots: &[RawFd], gate: RawFd) -> Result<Self> {
         let steps: Vec<Step> = plan.steps().collect();
         let mut words = plan.words.clone();
         words.extend(slots.iter().map(|number| number.cast_unsigned()));
         let parts = Parts { steps: &steps, words: &words, texts: plan.texts.bytes(), slots: plan.slot_words(), gate };
         let layout = Layout::new(steps.len(), words.len(), plan.texts.bytes().len())
             .ok_or_else(|| failed("size", Errno::E2BIG))?;
-        let file = dir.open_file(FILE, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        let file = match dir {
+            Some(dir) => dir.open_file(FILE, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?,
+            None => memfd_create(c"frame", MFdFlags::MFD_CLOEXEC).map_err(|errno| failed("memfd_create", errno))?,
+        };
         let len = i64::try_from(layout.len).map_err(|_| failed("size", Errno::E2BIG))?;
         // Allocated, not only sized: on a full file system a store to a page that is not there would be a SIGBUS.
         nix::fcntl::posix_fallocate(file.as_fd(), 0, len).map_err(|errno| failed("fallocate", errno))?;
@@ -74,11 +78,7 @@ impl Frame {
         self.mapping.slate(self.slate)
     }
 
-    /// Init has come to the point where it waits for `start`.
-    pub fn is_waiting(&self) -> bool {
-        self.phase() == Phase::Waiting && self.fault().is_none()
-    }
-
+    /// How far init has come.
     pub fn phase(&self) -> Phase {
         self.slate().map_or(Phase::Starting, Slate::phase)
     }
@@ -114,6 +114,20 @@ impl Frame {
     pub fn has_start_hooks(&self) -> bool {
         let Some(reader) = self.reader() else { return false };
         (self.step()..reader.steps()).any(|index| matches!(reader.step(index), Some(Step::Hook { .. })))
+    }
+
+    /// Leaves a filter in the late data. `false` if there is no room for it.
+    #[must_use]
+    pub fn set_filter(&mut self, program: &[u64]) -> bool {
+        let Some(late) = self.reader().map(|reader| reader.layout().late) else { return false };
+        let bytes: Vec<u8> = program.iter().flat_map(|instruction| instruction.to_ne_bytes()).collect();
+        if bytes.len() > LATE || !self.mapping.fill(late, &bytes) {
+            return false;
+        }
+        if let (Some(slate), Ok(len)) = (self.slate(), u32::try_from(program.len())) {
+            slate.set_filter(len);
+        }
+        true
     }
 
     fn reader(&self) -> Option<runtime_init::frame::Reader<'_>> {

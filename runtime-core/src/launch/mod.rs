@@ -24,10 +24,10 @@ use runtime_init::{Errno as RawErrno, Fault, Gate};
 use crate::cgroup::Cgroup;
 use crate::container::{ContainerDir, Entry, Identity, Record, Status, Undo};
 use crate::error::{Error, Need, Result, StepError};
-use crate::plan::hooks::Phase;
+use crate::plan::hooks::Phase as HookPhase;
 use crate::plan::{Act, HostStep, Plan};
 use descriptors::Descriptors;
-use frame::Frame;
+use frame::{Frame, Phase};
 use gate::Gates;
 
 pub use hooks::run as run_hooks;
@@ -81,32 +81,18 @@ pub struct Init {
 /// What the plan refuses, what the kernel refused on either side, and init's death. No process is left then; what is on
 /// disk or in the cgroup tree is in the undo record of `dir`.
 pub fn create(plan: &Plan, dir: &ContainerDir, stdio: Stdio) -> Result<Init> {
-    if let Some(Error::Config { at, problem }) = plan.refusals().first() {
-        return Err(Error::Config { at: at.clone(), problem: problem.clone() });
-    }
-    let mut launch = Launch {
-        plan,
-        dir,
-        stdio,
-        descriptors: Descriptors::new(plan),
-        frame: None,
-        gates: None,
-        usher: None,
-        init: None,
-        cgroup: None,
-    };
-    let host_steps = plan.lines.iter().filter_map(|line| match &line.act {
-        Act::Host(step) => Some((step, line)),
-        Act::Init(_) => None,
-    });
-    for (step, line) in host_steps {
-        let done = launch.carry_out(step).map_err(|error| placed(error, line.origin.as_ref()));
-        if let Err(error) = done {
-            launch.abandon();
-            return Err(error);
-        }
-    }
-    launch.init.ok_or_else(|| StepError::host(None, "create", "plan without a birth", nix::errno::Errno::EINVAL).into())
+    Launch::new(plan, Some(dir), stdio, None).run()
+}
+
+/// Carries out `plan`, made for one more process beside `target`, up to the point at which its program runs. `cgroup` is
+/// where it is born.
+///
+/// # Errors
+/// As [`create`]. No process is left then.
+pub fn exec(plan: &Plan, cgroup: Option<Cgroup>, target: BorrowedFd<'_>, stdio: Stdio) -> Result<Init> {
+    let mut launch = Launch::new(plan, None, stdio, cgroup);
+    launch.target = Some(target);
+    launch.run()
 }
 
 /// Names the asking field in an error of the host's side that has none yet.
@@ -125,7 +111,8 @@ fn placed(error: Error, origin: Option<&crate::ConfigPath>) -> Error {
 /// A launch on its way.
 struct Launch<'a> {
     plan: &'a Plan,
-    dir: &'a ContainerDir,
+    /// The container's directory, where its creation leaves something; none for one more process.
+    dir: Option<&'a ContainerDir>,
     stdio: Stdio,
     descriptors: Descriptors<'a>,
     frame: Option<Frame>,
@@ -133,9 +120,31 @@ struct Launch<'a> {
     usher: Option<OwnedFd>,
     init: Option<Init>,
     cgroup: Option<Cgroup>,
+    /// The process whose namespaces are joined.
+    target: Option<BorrowedFd<'a>>,
 }
 
-impl Launch<'_> {
+impl<'a> Launch<'a> {
+    fn new(plan: &'a Plan, dir: Option<&'a ContainerDir>, stdio: Stdio, cgroup: Option<Cgroup>) -> Self {
+        let descriptors = Descriptors::new(plan);
+        Self { plan, dir, stdio, descriptors, frame: None, gates: None, usher: None, init: None, cgroup, target: None }
+    }
+
+    fn run(mut self) -> Result<Init> {
+        if let Some(Error::Config { at, problem }) = self.plan.refusals().first() {
+            return Err(Error::Config { at: at.clone(), problem: problem.clone() });
+        }
+        for line in &self.plan.lines {
+            let Act::Host(step) = &line.act else { continue };
+            if let Err(error) = self.carry_out(step) {
+                self.abandon();
+                return Err(placed(error, line.origin.as_ref()));
+            }
+        }
+        let none = || StepError::host(None, "create", "plan without a birth", nix::errno::Errno::EINVAL);
+        Ok(self.init.ok_or_else(none)?)
+    }
+
     fn carry_out(&mut self, step: &HostStep) -> Result<()> {
         match step {
             // The container's directory did the first; the others are part of the line above them.
@@ -145,6 +154,7 @@ impl Launch<'_> {
                 Ok(())
             }
             HostStep::Open(slot) => self.descriptors.open(*slot),
+            HostStep::Filter => self.filter(),
             HostStep::Spawn => self.spawn(),
             HostStep::Born => self.born(),
             HostStep::MapIds => {
@@ -165,18 +175,29 @@ impl Launch<'_> {
                 self.reach(*gate)?;
                 self.gates()?.release(*gate)
             }
-            HostStep::Created => self.created(),
+            HostStep::Created => self.finished(Phase::Waiting),
+            HostStep::Executed => self.finished(Phase::Exec),
         }
     }
 
     /// The hooks that see the host, while init stands with everything mounted and the root not yet entered.
-    fn run_hooks(&self, phase: Phase) -> Result<()> {
+    fn run_hooks(&self, phase: HookPhase) -> Result<()> {
         let list = match phase {
-            Phase::Prestart => &self.plan.hooks.prestart,
+            HookPhase::Prestart => &self.plan.hooks.prestart,
             _ => &self.plan.hooks.create_runtime,
         };
-        let record = Record::read(self.dir)?.unwrap_or_default();
+        let record = self.dir.map_or(Ok(None), Record::read)?.unwrap_or_default();
         hooks::run(phase, list, &record.state(Status::Creating, self.pid()))
+    }
+
+    /// Compiles the filter and leaves it to init, which looks after its last gate.
+    fn filter(&mut self) -> Result<()> {
+        let Some(profile) = &self.plan.filter else { return Ok(()) };
+        let program = profile.compile()?;
+        if self.frame.as_mut().is_some_and(|frame| frame.set_filter(&program)) {
+            return Ok(());
+        }
+        Err(StepError::host(None, "leave the filter to init", "size", nix::errno::Errno::E2BIG).into())
     }
 
     fn pid(&self) -> i32 {
@@ -188,6 +209,10 @@ impl Launch<'_> {
     }
 
     fn spawn(&mut self) -> Result<()> {
+        // Alive now, so the pid was its own when its namespaces were opened.
+        if self.target.is_some_and(|target| gate::readable(target, Duration::ZERO)) {
+            return Err(StepError::host(None, "join the container", "poll", nix::errno::Errno::ESRCH).into());
+        }
         let (gates, inits_end) = Gates::new()?;
         self.descriptors.fill(self.dir, self.cgroup.as_ref())?;
         let frame = Frame::lay_out(self.plan, self.dir, &self.descriptors.numbers(), inits_end.as_raw_fd())?;
@@ -206,8 +231,10 @@ impl Launch<'_> {
     fn born(&mut self) -> Result<()> {
         let message = self.gates()?.born(PATIENCE)?;
         let Some((pid, pidfd)) = message else { return Err(self.failure()) };
-        let identity = Identity::of(pid, pidfd.as_fd())?;
-        Undo::open(self.dir)?.append(&Entry::process(&identity))?;
+        if let Some(dir) = self.dir {
+            let identity = Identity::of(pid, pidfd.as_fd())?;
+            Undo::open(dir)?.append(&Entry::process(&identity))?;
+        }
         let earlier = self.init.replace(Init { pid, pidfd });
         if let Some(parent) = earlier.map(|init| init.pidfd).or_else(|| self.usher.take()) {
             reap(parent.as_fd());
@@ -227,11 +254,11 @@ impl Launch<'_> {
         if hooks { UNLIMITED } else { PATIENCE }
     }
 
-    /// Waits until init has closed its end of the gate, which it does right before it waits for `start`.
-    fn created(&mut self) -> Result<()> {
+    /// Waits until init has closed its end of the gate: right before it waits for `start`, or by its `execve`.
+    fn finished(&mut self, phase: Phase) -> Result<()> {
         self.gates()?.closed(PATIENCE)?;
-        let waiting = self.frame.as_ref().is_some_and(Frame::is_waiting);
-        if waiting { Ok(()) } else { Err(self.failure()) }
+        let there = self.frame.as_ref().is_some_and(|frame| frame.phase() == phase && frame.fault().is_none());
+        if there { Ok(()) } else { Err(self.failure()) }
     }
 
     /// Why init is gone, or does not answer.

@@ -7,7 +7,7 @@
 use runtime_init::{Gate, Step};
 
 use super::draft::Draft;
-use super::{HostStep, devices, hooks, mounts, namespaces, process, rootfs, sysctl};
+use super::{HostStep, devices, hooks, mounts, namespaces, process, rootfs, seccomp, sysctl};
 use crate::error::Result;
 
 /// Appends every line of the creation to the draft.
@@ -45,6 +45,7 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     rootfs::enter(p)?; //                 after this line no host path can be named
 
     // The host's last word: what init lacks the rights for.
+    seccomp::compile(p)?; //              takes longest, so it is done while init works
     process::limits(p)?;
     p.host(HostStep::Release(Gate::Ready));
     p.init(Step::Await { gate: Gate::Ready });

@@ -9,6 +9,7 @@ use runtime_init::sys::mount::{attr, propagation};
 use runtime_init::{Gate, Ns, Slot, Step, Text, Words};
 
 use super::{Act, HostStep, Plan, SlotUse};
+use crate::seccomp::Profile;
 
 const PROPAGATIONS: [(u64, &str); 4] = [
     (propagation::SHARED, "shared"),
@@ -38,8 +39,12 @@ impl Plan {
             HostStep::Born => "take its pidfd".to_owned(),
             HostStep::Hooks(phase) => format!("run {} hooks", phase.name()),
             HostStep::MapIds => self.describe_maps(),
+            HostStep::Filter => {
+                format!("compile the filter: {} names", self.filter.as_ref().map_or(0, Profile::names))
+            }
             HostStep::Limit { name, soft, hard, .. } => format!("{name} {} {}", limit(*soft), limit(*hard)),
             HostStep::Release(_) => "go on".to_owned(),
+            HostStep::Executed => "executed".to_owned(),
             HostStep::Created => "created: init waits for start".to_owned(),
         }
     }
@@ -142,6 +147,8 @@ impl Plan {
             Step::Enterdir { path } => format!("enter {}", self.text(path)),
             Step::Cwd { path } => format!("working directory {}", self.text(path)),
             Step::FindProgram { args, .. } => format!("find {}", self.first(args)),
+            Step::Prepare { home_of: u32::MAX, .. } => "lay out arguments and environment".to_owned(),
+            Step::Prepare { home_of, .. } => format!("lay out arguments and environment, home of {home_of}"),
             Step::WaitForStart { .. } => "wait for start".to_owned(),
             Step::Filter { .. } => "install the system call filter".to_owned(),
             Step::Execute { args, .. } => format!("execute {}", self.first(args)),

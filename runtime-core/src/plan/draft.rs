@@ -13,6 +13,7 @@ use crate::at::ConfigPath;
 use crate::bundle::Bundle;
 use crate::error::{Error, Problem, Result};
 use crate::host::Host;
+use crate::seccomp::Profile;
 
 /// Everything that planning looks at, and what it has decided so far.
 pub(super) struct Draft<'a> {
@@ -21,6 +22,8 @@ pub(super) struct Draft<'a> {
     pub host: &'a Host,
     pub options: &'a CreateOptions,
     pub id: &'a str,
+    /// It is one more process for a container that exists.
+    pub exec: bool,
     pub namespaces: Namespaces,
     pub cgroup: CgroupPlan,
     pub rootfs: PathBuf,
@@ -28,6 +31,7 @@ pub(super) struct Draft<'a> {
     pub mounts: Vec<super::mounts::Decided>,
     pub devices: super::devices::Opened,
     pub id_maps: IdMaps,
+    pub filter: Option<Profile>,
     pub hooks: super::Hooks,
     pub texts: Texts,
     words: Vec<u32>,
@@ -50,6 +54,7 @@ impl<'a> Draft<'a> {
             host,
             options,
             id,
+            exec: false,
             namespaces,
             cgroup,
             rootfs: super::rootfs::path(bundle)?,
@@ -57,6 +62,7 @@ impl<'a> Draft<'a> {
             mounts: Vec::new(),
             devices: Vec::new(),
             id_maps: IdMaps::default(),
+            filter: None,
             hooks: super::hooks::read(spec)?,
             texts: Texts::default(),
             words: Vec::new(),
@@ -141,6 +147,7 @@ impl<'a> Draft<'a> {
             cgroup: self.cgroup,
             host: self.host.clone(),
             id_maps: self.id_maps,
+            filter: self.filter,
             hooks: self.hooks,
             notes: self.notes,
             refusals: self.refusals,

@@ -248,7 +248,7 @@ fn texts_of(plan: &Plan, step: Step) -> Vec<Text> {
         Step::OpenSource { path: t, .. } | Step::DeviceBind { path: t, .. } | Step::Rootfs { path: t, .. } => vec![t],
         Step::Symlink { path: a, target: b } | Step::Sysctl { path: a, value: b } => vec![a, b],
         Step::FindProgram { args, path } => [list(args), vec![path]].concat(),
-        Step::Execute { args, env, .. } => [list(args), list(env)].concat(),
+        Step::Execute { args, env } | Step::Prepare { args, env, .. } => [list(args), list(env)].concat(),
         Step::Groups { groups } => list(groups).into_iter().take(0).collect(),
         Step::Mount { record } => mount_record(plan, words_of(plan, record)),
         _ => Vec::new(),

@@ -12,6 +12,7 @@ pub mod create;
 mod describe;
 mod devices;
 mod draft;
+pub mod exec;
 pub mod hooks;
 #[cfg(test)]
 mod laws;
@@ -20,6 +21,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod rootfs;
+mod seccomp;
 mod show;
 mod sysctl;
 mod texts;
@@ -34,10 +36,13 @@ use crate::bundle::Bundle;
 use crate::error::{Error, Result, Side, StepRef};
 use crate::host::Host;
 use crate::id::ContainerId;
+use crate::seccomp::Profile;
 
 pub use cgroup::{CgroupPlan, CgroupWrite};
 pub use hooks::{Hook, Hooks};
 pub(crate) use mount_options::known as known_mount_options;
+#[cfg(test)]
+pub(crate) use seccomp::profile_of;
 pub(crate) use texts::Texts;
 
 /// What the caller wants beyond the configuration.
@@ -108,12 +113,16 @@ pub(crate) enum HostStep {
     Hooks(hooks::Phase),
     /// Write the id maps of the new user namespace.
     MapIds,
+    /// Compile the system call filter and leave it for init.
+    Filter,
     /// One limit of the process.
     Limit { resource: u32, name: &'static str, soft: u64, hard: u64 },
     /// Let init pass a gate.
     Release(Gate),
     /// Wait until init waits for `start`.
     Created,
+    /// Wait until init has executed the program.
+    Executed,
 }
 
 /// A line of either column.
@@ -162,6 +171,7 @@ pub struct Plan {
     pub(crate) cgroup: CgroupPlan,
     pub(crate) host: Host,
     pub(crate) id_maps: IdMaps,
+    pub(crate) filter: Option<Profile>,
     pub(crate) hooks: Hooks,
     notes: Vec<Note>,
     refusals: Vec<Error>,
@@ -210,9 +220,27 @@ impl Plan {
     /// # Errors
     /// [`Error::Config`] for a field that is wrong, [`Error::Host`] for one that this machine cannot serve.
     pub fn create(bundle: &Bundle, host: &Host, options: &CreateOptions) -> Result<Self> {
+        Self::decide(bundle, host, options, create::order)
+    }
+
+    /// Decides how one more process comes into the container whose first process is `target`. `bundle` is the saved
+    /// configuration with the new process in the place of `process`.
+    pub(crate) fn exec(bundle: &Bundle, host: &Host, options: &CreateOptions, target: i32) -> Result<Self> {
+        Self::decide(bundle, host, options, |draft| {
+            draft.exec = true;
+            exec::order(draft, target)
+        })
+    }
+
+    fn decide(
+        bundle: &Bundle,
+        host: &Host,
+        options: &CreateOptions,
+        order: impl FnOnce(&mut draft::Draft<'_>) -> Result<()>,
+    ) -> Result<Self> {
         let id = ContainerId::new(&options.id)?;
         let mut draft = draft::Draft::new(bundle, host, options, id.as_str())?;
-        create::order(&mut draft)?;
+        order(&mut draft)?;
         let spec = bundle.spec();
         let annotations = spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let record = Outline {

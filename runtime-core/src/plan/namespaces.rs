@@ -217,6 +217,11 @@ fn mapped(p: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Whether groups can be set in the container's user namespace, for a process that joins it.
+pub(super) fn setgroups_rule(p: &mut Draft<'_>) -> Result<()> {
+    if p.namespaces.is_new(Ns::User) { id_maps(p) } else { Ok(()) }
+}
+
 fn id_maps(p: &mut Draft<'_>) -> Result<()> {
     let linux = p.linux();
     let uid = ranges(linux.and_then(|l| l.uid_mappings().as_deref()), "linux.uidMappings")?;

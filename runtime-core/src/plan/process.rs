@@ -15,10 +15,14 @@ use crate::error::{Error, Result};
 
 pub(super) use missing::refuse_what_is_missing;
 
+use capabilities::Sets;
+
 /// The umask of a program whose configuration has none (D11).
 const UMASK: u32 = 0o022;
 /// A user or group id that `setresuid` reads as "leave it" (CVE-2026-30892, CVE-2024-40635).
 const NO_ID: u32 = u32::MAX;
+/// `CAP_SYS_ADMIN`.
+const SYS_ADMIN: u64 = 1 << 21;
 
 /// `process.oomScoreAdj`.
 pub(super) fn oom_score(p: &mut Draft<'_>) -> Result<()> {
@@ -105,26 +109,39 @@ const fn resource(kind: PosixRlimitType) -> (u32, &'static str) {
 
 /// The last lines: privileges fall once, then nothing but the program is left to do.
 pub(super) fn tail(p: &mut Draft<'_>) -> Result<()> {
-    let start = p.slot(SlotUse::Start);
+    let start = if p.exec { None } else { Some(p.slot(SlotUse::Start)) };
     let Some(process) = p.process() else {
         // Legal for create; start refuses (D2).
-        p.init(Step::WaitForStart { slot: start });
+        start.into_iter().for_each(|slot| p.init(Step::WaitForStart { slot }));
         return Ok(());
     };
-    if process.no_new_privileges().unwrap_or(false) {
+    let no_new_privileges = process.no_new_privileges().unwrap_or(false);
+    if no_new_privileges {
         p.init_for(&ConfigPath::new("process.noNewPrivileges"), Step::NoNewPrivs {});
     }
     let sets = capabilities::sets(p, process)?;
     let at = ConfigPath::new("process.capabilities");
     p.init_for(&at.field("bounding"), Step::Bounding { keep: sets.bounding });
     identity(p, process)?;
-    let capabilities =
-        Step::Capabilities { effective: sets.effective, permitted: sets.permitted, inheritable: sets.inheritable };
-    p.init_for(&at, capabilities);
-    if sets.ambient != 0 {
-        p.init_for(&at.field("ambient"), Step::Ambient { raise: sets.ambient });
+    if p.filter.is_some() && !no_new_privileges {
+        // Without noNewPrivileges it takes this capability to install a filter, and that comes last.
+        let filtering = Sets { effective: sets.effective | SYS_ADMIN, permitted: sets.permitted | SYS_ADMIN, ..sets };
+        raise(p, &Sets { ambient: 0, ..filtering });
+        program(p, process, start, Some(&sets))
+    } else {
+        raise(p, &sets);
+        program(p, process, start, None)
     }
-    program(p, process, start)
+}
+
+/// The capabilities, then the ambient ones, which the others bound.
+fn raise(p: &mut Draft<'_>, sets: &Sets) {
+    let at = ConfigPath::new("process.capabilities");
+    let Sets { effective, permitted, inheritable, ambient, .. } = *sets;
+    p.init_for(&at, Step::Capabilities { effective, permitted, inheritable });
+    if ambient != 0 {
+        p.init_for(&at.field("ambient"), Step::Ambient { raise: ambient });
+    }
 }
 
 fn identity(p: &mut Draft<'_>, process: &Process) -> Result<()> {
@@ -179,7 +196,8 @@ fn groups(p: &mut Draft<'_>, process: &Process) -> Result<()> {
     Ok(())
 }
 
-fn program(p: &mut Draft<'_>, process: &Process, start: runtime_init::Slot) -> Result<()> {
+/// From the program's name to its start. `last` are capabilities that wait for the filter.
+fn program(p: &mut Draft<'_>, process: &Process, start: Option<runtime_init::Slot>, last: Option<&Sets>) -> Result<()> {
     let at = ConfigPath::new("process.args");
     let args = process.args().as_deref().unwrap_or_default();
     if args.is_empty() {
@@ -194,12 +212,22 @@ fn program(p: &mut Draft<'_>, process: &Process, start: runtime_init::Slot) -> R
     let path = environment.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or_default();
     let path = p.texts.add(path, &ConfigPath::new("process.env"))?;
     p.init_for(&at, Step::FindProgram { args, path });
-    p.init(Step::WaitForStart { slot: start });
-    super::hooks::inside(p, super::hooks::Phase::StartContainer)?;
+    let env = p.list(&environment, &ConfigPath::new("process.env"))?;
     let has_home = environment.iter().any(|e| e.starts_with("HOME="));
     let home_of = if has_home { u32::MAX } else { process.user().uid() };
-    let env = p.list(&environment, &ConfigPath::new("process.env"))?;
-    p.init_for(&at, Step::Execute { args, env, home_of });
+    p.init_for(&at, Step::Prepare { args, env, home_of });
+    if let Some(slot) = start {
+        p.init(Step::WaitForStart { slot });
+        super::hooks::inside(p, super::hooks::Phase::StartContainer)?;
+    }
+    // Behind the filter stands nothing that an ordinary profile forbids: capset, prctl, execve.
+    if let Some(flags) = p.filter.as_ref().map(|filter| filter.flags) {
+        p.init_for(&ConfigPath::new("linux.seccomp"), Step::Filter { flags });
+    }
+    if let Some(sets) = last {
+        raise(p, sets);
+    }
+    p.init_for(&at, Step::Execute { args, env });
     Ok(())
 }
 

@@ -46,7 +46,7 @@ fn meet(first: &Act, second: &Act) -> bool {
         (Act::Host(HostStep::Spawn), Act::Init(_))
             | (Act::Init(Step::Birth { .. }), Act::Host(HostStep::Born))
             | (Act::Host(HostStep::Release(_)), Act::Init(Step::Await { .. }))
-            | (Act::Host(HostStep::Created), Act::Init(_))
+            | (Act::Host(HostStep::Created | HostStep::Executed), Act::Init(_))
     )
 }
 

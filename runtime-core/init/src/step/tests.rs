@@ -107,6 +107,7 @@ fn of_the_tail(g: &Given) -> Vec<Step> {
         Step::Filter { flags: g.number },
         Step::Execute { args: g.list, env: g.more },
         Step::Prepare { args: g.list, env: g.more, home_of: g.number },
+        Step::Hook { record: g.list },
     ]
 }
 

@@ -6,8 +6,7 @@ use super::super::draft::Draft;
 use crate::at::ConfigPath;
 
 /// Fields of `config.json` that are refused when they are there and not empty, and what they would be.
-const MISSING: [(&str, &str); 12] = [
-    ("linux.seccomp", "seccomp filters are"),
+const MISSING: [(&str, &str); 11] = [
     ("linux.mountLabel", "SELinux labels are"),
     ("linux.intelRdt", "Intel RDT is"),
     ("linux.memoryPolicy", "a memory policy is"),

@@ -1,0 +1,108 @@
+//! One more process in a container.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::state::Sight;
+use super::{CONFIG, Container, Status, cgroup_at, cgroup_of, process};
+use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Result, StateProblem};
+use crate::host::Host;
+use crate::launch::{self, Init, Stdio};
+use crate::plan::{CreateOptions, Plan};
+
+/// What is to be executed.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ExecRequest {
+    /// An object like `process` of `config.json`.
+    pub process: Value,
+    /// A cgroup below the container's; none for the container's own.
+    pub cgroup: Option<String>,
+    /// Execute in a paused container; the process starts to run when it is resumed.
+    pub ignore_paused: bool,
+}
+
+impl ExecRequest {
+    /// Executes what `process`, an object like that of `config.json`, describes.
+    #[must_use]
+    pub fn new(process: Value) -> Self {
+        Self { process, ..Self::default() }
+    }
+}
+
+impl Container {
+    /// The `process` of the configuration that the container was created with; null if it had none.
+    ///
+    /// # Errors
+    /// [`StateProblem::Record`] if the saved configuration cannot be read.
+    pub fn process(&self) -> Result<Value> {
+        Ok(self.saved_config()?["process"].take())
+    }
+
+    fn saved_config(&self) -> Result<Value> {
+        let damaged = |problem: String| {
+            Error::state(self.id().as_str(), StateProblem::Record { path: self.dir.path().join(CONFIG), problem })
+        };
+        let text = self.dir.read(CONFIG)?.ok_or_else(|| damaged("missing".to_owned()))?;
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs.
+    ///
+    /// # Errors
+    /// [`StateProblem::Status`] for a container that is stopped, or paused unless that is ignored; [`Error::Config`] for
+    /// a request that is wrong; what the launch reports.
+    pub fn exec(&self, request: &ExecRequest, stdio: Stdio) -> Result<Init> {
+        let sight = self.look(false)?;
+        let runs = match sight.status {
+            Status::Created | Status::Running => true,
+            Status::Paused => request.ignore_paused,
+            Status::Creating | Status::Stopped => false,
+        };
+        let (true, Some((pid, pidfd))) = (runs, &sight.init) else { return Err(self.unfit("exec in", sight.status)) };
+        let mut config = self.saved_config()?;
+        config["process"] = request.process.clone();
+        let bundle = Bundle::parse(sight.record.bundle.clone(), config.to_string().into_bytes())?;
+        let plan = Plan::exec(&bundle, &Host::probe()?, &CreateOptions::new(self.id().as_str()), *pid)?;
+        let cgroup = cgroup(&sight, *pid, request.cgroup.as_deref())?;
+        match launch::exec(&plan, cgroup, pidfd.as_fd(), stdio) {
+            Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => Err(self.unfit("exec in", Status::Stopped)),
+            other => other,
+        }
+    }
+
+    /// The processes in the container's cgroup and below.
+    ///
+    /// # Errors
+    /// [`Error::Step`] if the cgroup cannot be read.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        match cgroup_of(&self.record()?)? {
+            Some(cgroup) => cgroup.pids(),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Where the process is born: the recorded cgroup, or that of the first process where the container has made the
+/// recorded one an inner node (a systemd inside), which takes no processes.
+fn cgroup(sight: &Sight, pid: i32, below: Option<&str>) -> Result<Option<Cgroup>> {
+    let Some(path) = &sight.record.cgroup_path else { return Ok(None) };
+    if let Some(below) = below {
+        let path = format!("{path}/{}", below.trim_matches('/'));
+        return Ok(Some(cgroup_at(path.trim_end_matches('/'))?.ok_or_else(|| absent(below))?));
+    }
+    match cgroup_at(path)? {
+        Some(cgroup) if cgroup.is_inner()? => Cgroup::of(&crate::cgroup::CgroupHost::probe()?, pid),
+        found => Ok(found),
+    }
+}
+
+fn absent(path: &str) -> Error {
+    Error::invalid(crate::at::ConfigPath::new("--cgroup"), path, "a cgroup that is there, below the container's")
+}
