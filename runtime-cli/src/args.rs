@@ -75,8 +75,12 @@ pub enum Command {
     Resume(ContainerArgs),
     /// Make a container, run its program and wait for it
     Run(RunArgs),
+    /// Run one more program in a container
+    Exec(Box<ExecArgs>),
     /// Print the state of a container as JSON
     State(ContainerArgs),
+    /// List the processes of a container
+    Ps(PsArgs),
     /// List the containers
     List(ListArgs),
     /// Send a signal to a container's first process
@@ -167,23 +171,110 @@ pub struct PlanChoices {
     pub no_new_keyring: bool,
 }
 
+/// What `exec` takes.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "runtime exec [OPTIONS] ID COMMAND [WORD]...\n       runtime exec [OPTIONS] --process FILE ID"
+)]
+pub struct ExecArgs {
+    /// File with the process object to run; without it the container's own is taken, with COMMAND and the following options
+    #[arg(long, short, value_name = "FILE")]
+    pub process: Option<PathBuf>,
+    /// Changes of the container's own process object.
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Allocate a terminal (not supported yet)
+    #[arg(long, short)]
+    pub tty: bool,
+    /// Do not wait for the program
+    #[arg(long, short)]
+    pub detach: bool,
+    /// File to write the number of the process to
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Socket that gets the master side of the terminal (not supported yet)
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// Socket that gets the pidfd of the process (not supported yet)
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// Number of file descriptors from 3 on to pass to the process (not supported yet above 0)
+    #[arg(long, value_name = "N", default_value = "0", value_parser = preserve_fds)]
+    pub preserve_fds: u32,
+    /// Cgroup below the container's to run it in; it has to be there
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// Do not refuse a paused container; the program runs when it is resumed
+    #[arg(long)]
+    pub ignore_paused: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// The program with its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
+}
+
+/// How the process of `exec` differs from the container's own.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub struct Changes {
+    /// Numbers of its user and group
+    #[arg(long, short, value_name = "UID[:GID]")]
+    pub user: Option<String>,
+    /// Number of one more group of its user
+    #[arg(long, short = 'g', value_name = "GID")]
+    pub additional_gids: Vec<String>,
+    /// Its working directory
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// One more variable of its environment
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// One more capability, for all sets but the inheritable one
+    #[arg(long, short, value_name = "CAPABILITY")]
+    pub cap: Vec<String>,
+    /// Let it gain no privileges by what it executes
+    #[arg(long)]
+    pub no_new_privs: bool,
+    /// Its AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    pub apparmor: Option<String>,
+    /// Its SELinux label
+    #[arg(long, value_name = "LABEL")]
+    pub process_label: Option<String>,
+}
+
+/// What `ps` takes.
+#[derive(Debug, Args)]
+pub struct PsArgs {
+    /// table or json
+    #[arg(long, short, value_name = "FORMAT", default_value = "table", value_parser = format_option)]
+    pub format: Format,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Options of ps, for the table; without them -ef
+    #[arg(value_name = "WORD", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
+}
+
 /// What `list` takes.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// table or json
-    #[arg(long, short, value_name = "FORMAT", default_value = "table", value_parser = list_format)]
-    pub format: ListFormat,
+    #[arg(long, short, value_name = "FORMAT", default_value = "table", value_parser = format_option)]
+    pub format: Format,
     /// Print the names only
     #[arg(long, short)]
     pub quiet: bool,
 }
 
-/// What `list` prints.
+/// What `list` and `ps` print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListFormat {
+pub enum Format {
     /// Columns with a head.
     Table,
-    /// An array of state objects.
+    /// An array.
     Json,
 }
 
@@ -279,10 +370,10 @@ fn preserve_fds(word: &str) -> Result<u32, String> {
     word.parse().map_err(|_| format!("invalid value {word:?} for flag --preserve-fds: expected a number"))
 }
 
-fn list_format(word: &str) -> Result<ListFormat, String> {
+fn format_option(word: &str) -> Result<Format, String> {
     match word {
-        "table" => Ok(ListFormat::Table),
-        "json" => Ok(ListFormat::Json),
+        "table" => Ok(Format::Table),
+        "json" => Ok(Format::Json),
         _ => Err(format!("invalid format option: {word:?}: expected table or json")),
     }
 }

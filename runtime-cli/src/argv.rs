@@ -2,7 +2,8 @@
 //!
 //! Engines write `-no-subreaper`, `--root=R` and `--root R`, the same flag twice, global flags behind the
 //! command, and truth values (`--rootless=false`). clap refuses or misreads some of these. What comes out
-//! is `runtime --GLOBAL=VALUE… COMMAND --OPTION=VALUE… -- WORD…` with each option once: the last one counts.
+//! is `runtime --GLOBAL=VALUE… COMMAND --OPTION=VALUE… -- WORD…` with each option once: the last one counts,
+//! unless it is one that collects. Behind the container of `exec` and `ps` there are no options of ours any more.
 //! Which options exist, and which of them take a value, is read from the definitions in [`crate::args`].
 //!
 //! The log's own options are found even on a line that is wrong elsewhere: the shim of containerd reads
@@ -13,7 +14,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 
 use crate::args::boolean;
 
@@ -51,18 +52,22 @@ pub fn normalise(cli: &Command, words: impl IntoIterator<Item = OsString>) -> Ar
     }
 }
 
-/// Options with their values, each name once.
+/// Options with their values, each name once unless it collects.
 #[derive(Default)]
 struct Given(Vec<(String, Value)>);
 
 enum Value {
     Flag(bool),
     Word(OsString),
+    /// One of several, empty or not.
+    Item(OsString),
 }
 
 impl Given {
     fn set(&mut self, name: &str, value: Value) {
-        self.0.retain(|(known, _)| known != name);
+        if !matches!(value, Value::Item(_)) {
+            self.0.retain(|(known, _)| known != name);
+        }
         self.0.push((name.to_owned(), value));
     }
 
@@ -70,7 +75,7 @@ impl Given {
     fn value(&self, name: &str) -> Option<OsString> {
         self.0.iter().find(|(known, _)| known == name).and_then(|(_, value)| match value {
             Value::Flag(set) => set.then(OsString::new),
-            Value::Word(word) => (!word.is_empty()).then(|| word.clone()),
+            Value::Word(word) | Value::Item(word) => (!word.is_empty()).then(|| word.clone()),
         })
     }
 
@@ -82,7 +87,7 @@ impl Given {
                 Value::Flag(true) => {}
                 // runc takes an empty value for an option that was not given.
                 Value::Word(value) if value.is_empty() => return None,
-                Value::Word(value) => {
+                Value::Word(value) | Value::Item(value) => {
                     word.push("=");
                     word.push(value);
                 }
@@ -113,10 +118,19 @@ impl<'a> Scan<'a> {
         {
             match word.as_bytes() {
                 b"--" => return words.for_each(|word| self.word(word)),
+                _ if self.the_rest_is_anothers() => {
+                    self.word(word);
+                    return words.for_each(|word| self.word(word));
+                }
                 [b'-', _, ..] => self.option(&word, words),
                 _ => self.word(word),
             }
         }
+    }
+
+    /// Whether all that the command takes for itself is there, and what follows is a command line of its own.
+    fn the_rest_is_anothers(&self) -> bool {
+        self.command.is_some_and(|command| takes_words(command) && self.words.len() == least(command))
     }
 
     /// A word that is no option: the command, or one of its arguments.
@@ -145,6 +159,7 @@ impl<'a> Scan<'a> {
         let long = arg.get_long().unwrap_or_default();
         let value = if arg.get_action().takes_values() {
             match attached.or_else(|| rest.next()) {
+                Some(value) if matches!(arg.get_action(), ArgAction::Append) => Value::Item(value),
                 Some(value) => Value::Word(value),
                 // Podman asks for this wording to learn whether an option exists.
                 None => return self.fail(format!("flag needs an argument: --{long}")),
@@ -207,8 +222,8 @@ fn split(word: &OsStr) -> (String, Option<OsString>) {
 
 /// Refuses a number of arguments that the command does not take, in runc's words.
 fn count(command: &Command, given: usize) -> Result<(), String> {
-    let least = command.get_positionals().filter(|arg| arg.is_required_set()).count();
-    let most = command.get_positionals().count();
+    let least = least(command);
+    let most = if takes_words(command) { usize::MAX } else { command.get_positionals().count() };
     let limit = match given {
         given if (least..=most).contains(&given) => return Ok(()),
         _ if least == most => format!("exactly {least}"),
@@ -216,6 +231,15 @@ fn count(command: &Command, given: usize) -> Result<(), String> {
         _ => format!("a maximum of {most}"),
     };
     Err(format!("runtime: {:?} requires {limit} argument(s)", command.get_name()))
+}
+
+fn least(command: &Command) -> usize {
+    command.get_positionals().filter(|arg| arg.is_required_set()).count()
+}
+
+/// Whether the command takes the words of another command line behind its own.
+fn takes_words(command: &Command) -> bool {
+    command.get_positionals().any(|arg| matches!(arg.get_action(), ArgAction::Append))
 }
 
 #[cfg(test)]

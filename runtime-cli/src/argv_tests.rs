@@ -58,6 +58,23 @@ const ENGINES: &[(&str, &str, &str)] = &[
         "--root R --log L --log-format json delete --force ID",
         "--root=R --log=L --log-format=json delete --force -- ID",
     ),
+    (
+        "containerd exec",
+        "--root R --log L --log-format json exec --process /tmp/runc-process1 --detach --pid-file P ID",
+        "--root=R --log=L --log-format=json exec --process=/tmp/runc-process1 --detach --pid-file=P -- ID",
+    ),
+    (
+        "containerd exec with a terminal",
+        "--root R --log L --log-format json exec --process T --console-socket S --detach --pid-file P ID",
+        "--root=R --log=L --log-format=json exec --process=T --console-socket=S --detach --pid-file=P -- ID",
+    ),
+    (
+        "containerd ps",
+        "--root R --log L --log-format json ps --format json ID",
+        "--root=R --log=L --log-format=json ps --format=json -- ID",
+    ),
+    ("go-runc top", "--root R ps --format table ID -o pid,comm", "--root=R ps --format=table -- ID -o pid,comm"),
+    ("rust shim ps", "--root=R ps --format=json ID", "--root=R ps --format=json -- ID"),
     ("containerd shim -info", "features", "features --"),
     (
         "go-runc with all it can send",
@@ -66,6 +83,11 @@ const ENGINES: &[(&str, &str, &str)] = &[
     ),
     ("go-runc list", "--root R list --format=json", "--root=R list --format=json --"),
     ("go-runc version", "--version", "--version"),
+    (
+        "cri-o exec",
+        "--root=/run/runc --systemd-cgroup exec --process /tmp/exec-process-1 ID",
+        "--root=/run/runc --systemd-cgroup exec --process=/tmp/exec-process-1 -- ID",
+    ),
     ("cri-o start", "--root /run/runc start ID", "--root=/run/runc start -- ID"),
     ("cri-o state", "--root /run/runc --systemd-cgroup state ID", "--root=/run/runc --systemd-cgroup state -- ID"),
     (
@@ -85,6 +107,16 @@ const ENGINES: &[(&str, &str, &str)] = &[
         "--systemd-cgroup --root=/run/runc create --bundle=B --pid-file=P --no-pivot -- ID",
     ),
     (
+        "conmon exec",
+        "--root=/run/runc exec --pid-file P --process SPEC --detach ID",
+        "--root=/run/runc exec --pid-file=P --process=SPEC --detach -- ID",
+    ),
+    (
+        "conmon exec with a terminal",
+        "--log-format=json --log L exec --pid-file P --process SPEC --detach --preserve-fds 1 --console-socket S ID",
+        "--log-format=json --log=L exec --pid-file=P --process=SPEC --detach --preserve-fds=1 --console-socket=S -- ID",
+    ),
+    (
         "conmon under podman",
         "--systemd-cgroup --log-format=json --log /run/o/oci-log create --bundle B --pid-file P --no-new-keyring --preserve-fds 1 --console-socket S ID",
         "--systemd-cgroup --log-format=json --log=/run/o/oci-log create --bundle=B --pid-file=P --no-new-keyring --preserve-fds=1 --console-socket=S -- ID",
@@ -93,6 +125,12 @@ const ENGINES: &[(&str, &str, &str)] = &[
         "conmon-rs",
         "--root=R --systemd-cgroup --root=R --systemd-cgroup create --bundle B --pid-file P --console-socket=S ID",
         "--root=R --systemd-cgroup create --bundle=B --pid-file=P --console-socket=S -- ID",
+    ),
+    ("conmon-rs exec", "--root=R exec -d --pid-file=P ID CMD -x", "--root=R exec --detach --pid-file=P -- ID CMD -x"),
+    (
+        "conmon-rs exec with a terminal",
+        "--root=R --systemd-cgroup --root=R exec -d --console-socket=S --tty --pid-file=P ID CMD --log X -- --help",
+        "--systemd-cgroup --root=R exec --detach --console-socket=S --tty --pid-file=P -- ID CMD --log X -- --help",
     ),
     ("podman start", "start ID", "start -- ID"),
     ("podman kill", "kill ID 15", "kill -- ID 15"),
@@ -114,6 +152,11 @@ const ENGINES: &[(&str, &str, &str)] = &[
         "buildkit run",
         "--log L --log-format json run --bundle B --no-pivot --keep ID",
         "--log=L --log-format=json run --bundle=B --no-pivot --keep -- ID",
+    ),
+    (
+        "buildkit exec",
+        "--log L --log-format json exec --process T ID",
+        "--log=L --log-format=json exec --process=T -- ID",
     ),
     ("buildkit state", "--log L --log-format json state ID", "--log=L --log-format=json state -- ID"),
     ("buildkit kill", "--log L --log-format json kill ID 9", "--log=L --log-format=json kill -- ID 9"),
@@ -190,6 +233,66 @@ fn options_may_come_late_and_twice() {
     assert_eq!(one_form(&["--rootless", "true", "spec", "--rootless"]), "runtime --rootless=true spec --rootless --");
 }
 
+// Row 7.
+#[test]
+fn the_words_behind_the_container_are_the_commands() {
+    for (words, expected) in [
+        (&["exec", "ID", "ls", "-l", "--debug", "--help"][..], "exec -- ID ls -l --debug --help"),
+        (&["exec", "ID", "-x"], "exec -- ID -x"),
+        (&["exec", "ID", "sh", "--", "-x"], "exec -- ID sh -- -x"),
+        // runc takes the first one off.
+        (&["exec", "ID", "--", "ls", "--", "-x"], "exec -- ID ls -- -x"),
+        (&["exec", "--", "ID", "--", "-x"], "exec -- ID -- -x"),
+        (&["exec", "-d", "--", "-ID", "x"], "exec --detach -- -ID x"),
+        (&["exec", "ID", "", "--tty"], "exec -- ID  --tty"),
+        (&["exec", "--tty=false", "-t=0", "ID", "x"], "exec -- ID x"),
+        (&["ps", "-f", "table", "ID", "-o", "pid", "-f"], "ps --format=table -- ID -o pid -f"),
+        (&["ps", "ID", "aux"], "ps -- ID aux"),
+    ] {
+        assert_eq!(one_form(words), format!("runtime {expected}"), "{words:?}");
+    }
+    let Some(Verb::Exec(exec)) = parse(&["exec", "ID", "sh", "-c", "", "--", "--root", "-"]).command else {
+        panic!("not exec")
+    };
+    assert_eq!(
+        (exec.id.as_str(), exec.words),
+        ("ID", ["sh", "-c", "", "--", "--root", "-"].map(str::to_owned).to_vec())
+    );
+}
+
+#[test]
+fn options_that_collect_are_all_kept() {
+    let words = [
+        "exec",
+        "-e",
+        "A=1",
+        "--env=A=1",
+        "-e=B=",
+        "-env",
+        "",
+        "-c",
+        "X",
+        "--cap",
+        "Y",
+        "-g=1",
+        "-g",
+        "2",
+        "ID",
+        "-e",
+        "C",
+    ];
+    assert_eq!(
+        one_form(&words),
+        "runtime exec --env=A=1 --env=A=1 --env=B= --env= --cap=X --cap=Y --additional-gids=1 --additional-gids=2 -- ID -e C"
+    );
+    let Some(Verb::Exec(exec)) = parse(&words).command else { panic!("not exec") };
+    assert_eq!(exec.changes.env, ["A=1", "A=1", "B=", ""]);
+    assert_eq!(
+        (exec.changes.cap, exec.changes.additional_gids),
+        (vec!["X".into(), "Y".into()], vec!["1".into(), "2".into()])
+    );
+}
+
 #[test]
 fn values_may_look_like_options_or_be_empty() {
     assert_eq!(one_form(&["create", "--bundle", "--debug", "ID"]), "runtime create --bundle=--debug -- ID");
@@ -218,6 +321,10 @@ fn mistakes_are_named() {
         (&["kill"], "runtime: \"kill\" requires a minimum of 1 argument(s)"),
         (&["kill", "a", "b", "c"], "runtime: \"kill\" requires a maximum of 2 argument(s)"),
         (&["list", "x"], "runtime: \"list\" requires exactly 0 argument(s)"),
+        (&["exec"], "runtime: \"exec\" requires a minimum of 1 argument(s)"),
+        (&["exec", "--foo", "ID", "x"], "flag provided but not defined: --foo"),
+        (&["exec", "--process"], "flag needs an argument: --process"),
+        (&["ps", "--format", "json"], "runtime: \"ps\" requires a minimum of 1 argument(s)"),
         (&["create", "--foo", "ID"], "flag provided but not defined: --foo"),
         (&["create", "-foo=1", "ID"], "flag provided but not defined: -foo=1"),
         (&["delete", "-force=maybe", "ID"], "invalid boolean value \"maybe\" for flag --force"),

@@ -1,6 +1,6 @@
-//! The part of `run` that stands between its caller and the container: signals one way, the end the other.
+//! The part of `run` and `exec` that stands between the caller and the container: signals one way, the end the other.
 //!
-//! The container has the caller's own standard streams, so nothing is copied.
+//! The process has the caller's own standard streams, so nothing is copied.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
-use runtime_core::Container;
+use runtime_core::container::process;
+use runtime_core::{Container, Error, Init};
 
 use crate::log::Log;
 use crate::phrases::Failure;
@@ -37,15 +38,15 @@ impl Signals {
     }
 
     /// Forwards what has come in. Says whether a child has ended.
-    fn forward(&self, container: &Container, log: &Log) -> bool {
+    fn forward(&self, send: &dyn Fn(i32) -> Result<(), Error>, log: &Log) -> bool {
         let mut child_ended = false;
         while let Ok(Some(info)) = self.0.read_signal() {
             let signal = info.ssi_signo as i32;
             child_ended |= signal == Signal::SIGCHLD as i32;
-            if is_for_the_container(signal)
-                && let Err(error) = container.kill(signal)
+            if is_for_the_process(signal)
+                && let Err(error) = send(signal)
             {
-                // Most likely the container has just ended. Whoever sent the signal cannot be told.
+                // Most likely the process has just ended. Whoever sent the signal cannot be told.
                 log.debug(&format!("forward signal {signal}: {error}"));
             }
         }
@@ -54,24 +55,41 @@ impl Signals {
 }
 
 /// All signals but those that the kernel sends about our own children, sockets and terminal.
-fn is_for_the_container(signal: i32) -> bool {
+fn is_for_the_process(signal: i32) -> bool {
     ![Signal::SIGCHLD, Signal::SIGURG, Signal::SIGWINCH].map(|own| own as i32).contains(&signal)
 }
 
-/// Waits for the end of the container's first process, forwards signals to it and reaps what it leaves behind.
-/// Returns its exit code, or 128 and the number of the signal that ended it.
-pub fn wait(container: &Container, init: i32, signals: &Signals, log: &Log) -> Result<u8, Failure> {
-    let init = Pid::from_raw(init);
+/// Waits for the end of the container's first process, see [`wait`].
+pub fn wait_for_first(container: &Container, pid: i32, signals: &Signals, log: &Log) -> Result<u8, Failure> {
     let pidfd = container
         .pidfd()
         .ok_or_else(|| Failure::new("the container was made by another process, which alone can wait for it"))?;
+    wait(pid, pidfd, &|signal| container.kill(signal), signals, log)
+}
+
+/// Waits for the end of one more process of a container, see [`wait`].
+pub fn wait_for_further(process: &Init, signals: &Signals, log: &Log) -> Result<u8, Failure> {
+    let pidfd = process.pidfd.as_fd();
+    wait(process.pid, pidfd, &|signal| process::send(pidfd, signal).map(drop), signals, log)
+}
+
+/// Waits for the end of a process, forwards signals to it and reaps what it leaves behind.
+/// Returns its exit code, or 128 and the number of the signal that ended it.
+fn wait(
+    pid: i32,
+    pidfd: BorrowedFd<'_>,
+    send: &dyn Fn(i32) -> Result<(), Error>,
+    signals: &Signals,
+    log: &Log,
+) -> Result<u8, Failure> {
+    let pid = Pid::from_raw(pid);
     loop {
         let ended = wait_for_either(signals.0.as_fd(), pidfd)?;
-        let child_ended = signals.forward(container, log);
+        let child_ended = signals.forward(send, log);
         if ended {
-            return Ok(exit_code(init));
+            return Ok(exit_code(pid));
         }
-        if child_ended && let Some(code) = reap_orphans(init) {
+        if child_ended && let Some(code) = reap_orphans(pid) {
             return Ok(code);
         }
     }
@@ -83,7 +101,7 @@ fn wait_for_either(signals: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<boo
     match poll(&mut fds, PollTimeout::NONE) {
         Ok(_) => Ok(fds[1].any().unwrap_or(true)),
         Err(Errno::EINTR) => Ok(false),
-        Err(errno) => Err(Failure::new(format!("wait for the container: poll: {errno:?}"))),
+        Err(errno) => Err(Failure::new(format!("wait for the process: poll: {errno:?}"))),
     }
 }
 
@@ -160,10 +178,10 @@ mod tests {
     #[test]
     fn news_about_ourselves_is_not_forwarded() {
         for signal in [1, 2, 3, 9, 10, 12, 13, 15, 18, 20, 34, 64] {
-            assert!(is_for_the_container(signal), "{signal}");
+            assert!(is_for_the_process(signal), "{signal}");
         }
         for signal in [17, 23, 28] {
-            assert!(!is_for_the_container(signal), "{signal}");
+            assert!(!is_for_the_process(signal), "{signal}");
         }
     }
 }

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             log.error(&failure.to_string());
-            ExitCode::FAILURE
+            ExitCode::from(failure.code())
         }
     }
 }

@@ -14,12 +14,26 @@ use runtime_core::{Errno, Error, StepError};
 
 /// Why a command failed, as its reader gets to see it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Failure(String);
+pub struct Failure {
+    text: String,
+    code: u8,
+}
 
 impl Failure {
     /// A failure in words of our own.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), code: 1 }
+    }
+
+    /// The same behind `prefix`, with another code to exit with than 1.
+    #[must_use]
+    pub fn of(self, prefix: &str, code: u8) -> Self {
+        Self { text: format!("{prefix}: {}", self.text), code }
+    }
+
+    /// The code to exit with.
+    pub const fn code(&self) -> u8 {
+        self.code
     }
 
     /// A file could not be read, written or made. The errno is given by its name only: engines would
@@ -27,15 +41,15 @@ impl Failure {
     pub fn file(doing: &str, path: &Path, error: &std::io::Error) -> Self {
         let path = path.display();
         match error.raw_os_error() {
-            Some(errno) => Self(format!("{doing} {path}: {:?}", Errno::from_raw(errno))),
-            None => Self(format!("{doing} {path}: {error}")),
+            Some(errno) => Self::new(format!("{doing} {path}: {:?}", Errno::from_raw(errno))),
+            None => Self::new(format!("{doing} {path}: {error}")),
         }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -43,8 +57,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match phrase(&error) {
-            Some(phrase) if !text.contains(phrase) => Self(format!("{text}: {phrase}")),
-            _ => Self(text),
+            Some(phrase) if !text.contains(phrase) => Self::new(format!("{text}: {phrase}")),
+            _ => Self::new(text),
         }
     }
 }

@@ -24,8 +24,13 @@ fn text(bytes: &[u8]) -> &str {
 
 /// Runs a command that has to fail, and returns its one line on standard error.
 fn failure(words: &[&str]) -> String {
+    failure_with(1, words)
+}
+
+/// The same with another code than 1.
+fn failure_with(code: i32, words: &[&str]) -> String {
     let output = output(words);
-    assert_eq!(output.status.code(), Some(1), "{words:?}");
+    assert_eq!(output.status.code(), Some(code), "{words:?}");
     assert_eq!(text(&output.stdout), "", "{words:?}");
     let stderr = text(&output.stderr);
     assert_eq!(stderr.matches('\n').count(), 1, "{words:?}: {stderr}");
@@ -47,6 +52,27 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+// A foreground exec has the codes of its program; 255 is left for ours.
+#[test]
+fn failures_of_exec_have_a_code_of_their_own() {
+    let exec = |words: &[&str]| failure_with(255, &[&["--root", MISSING_ROOT, "exec"], words].concat());
+    for (words, text) in [
+        (&["x", "sh"][..], "container does not exist"),
+        (&["--process", "/nowhere", "x"], "read /nowhere: ENOENT"),
+        (&["--tty", "x", "sh"], "--tty: terminals are not supported yet; leave the flag out"),
+        (
+            &["--cgroup", "a/../..", "x", "sh"],
+            "--cgroup: the path has to stay below the container's cgroup; leave out \"..\"",
+        ),
+    ] {
+        assert_eq!(exec(words), format!("exec failed: {text}"));
+    }
+    // Here runc has 1: these are about the words.
+    assert_eq!(failure(&["exec"]), "runtime: \"exec\" requires a minimum of 1 argument(s)");
+    assert!(failure(&["exec", "--preserve-fds=x", "ID", "sh"]).contains("--preserve-fds"));
+    assert!(failure(&["ps", "--format=x", "ID"]).starts_with("invalid format option"));
+}
+
 // RT-38, and rows 49, 50, 52 and 53 of the engines' checklist.
 #[test]
 fn every_failure_is_in_the_log_and_on_standard_error() {
@@ -59,7 +85,7 @@ fn every_failure_is_in_the_log_and_on_standard_error() {
         &["create", "--bundle"],
         &["create", "--preserve-fds=many", "x"],
         &["create", "--bundle", "/nonexistent/bundle", "x"],
-        &["exec", "x", "sh"],
+        &["checkpoint", "x"],
         &["state", "x"],
         &["start", "x"],
         &["kill", "x", "NOSUCHSIGNAL"],

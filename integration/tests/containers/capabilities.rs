@@ -41,7 +41,7 @@ const SETUID: u64 = 1 << 7;
 const SYS_ADMIN: u64 = 1 << 21;
 
 /// Sets as the program sees them.
-fn found(text: &str) -> BTreeMap<String, u64> {
+pub fn found(text: &str) -> BTreeMap<String, u64> {
     let line = |line: &str| {
         let (name, value) = line.strip_prefix("Cap")?.split_once(':')?;
         Some((name.to_string(), u64::from_str_radix(value.trim(), 16).ok()?))

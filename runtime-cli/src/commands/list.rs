@@ -7,7 +7,7 @@ use std::fmt::Write;
 use runtime_core::State;
 
 use super::{Context, Result, print, print_json};
-use crate::args::{ListArgs, ListFormat};
+use crate::args::{Format, ListArgs};
 use crate::root;
 
 /// Prints the containers. One whose record cannot be read is a warning and does not hide the others.
@@ -28,8 +28,8 @@ pub fn list(args: &ListArgs, context: &Context) -> Result {
         return Ok(());
     }
     match args.format {
-        ListFormat::Table => print(&table(states.iter().map(row))),
-        ListFormat::Json => print_json(&states)?,
+        Format::Table => print(&table(states.iter().map(row))),
+        Format::Json => print_json(&states)?,
     }
     Ok(())
 }

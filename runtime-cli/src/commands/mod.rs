@@ -4,12 +4,14 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod generate;
 mod kill;
 mod list;
 mod new;
 mod plan;
+mod ps;
 mod run;
 mod spec;
 mod start;
@@ -46,7 +48,9 @@ pub fn run(command: &Command, context: &Context) -> Result<u8> {
         Command::Pause(args) => start::pause(args, context)?,
         Command::Resume(args) => start::resume(args, context)?,
         Command::Run(args) => return run::run(args, context),
+        Command::Exec(args) => return exec::exec(args, context),
         Command::State(args) => state::state(args, context)?,
+        Command::Ps(args) => ps::ps(args, context)?,
         Command::List(args) => list::list(args, context)?,
         Command::Kill(args) => kill::kill(args, context)?,
         Command::Delete(args) => delete::delete(args, context)?,

@@ -24,7 +24,7 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
         context.log.warning(&format!("adopt processes that the container leaves behind: prctl: {errno:?}"));
     }
     let new = start(args, context)?;
-    let code = foreground::wait(&new.container, new.pid, &signals, &context.log)?;
+    let code = foreground::wait_for_first(&new.container, new.pid, &signals, &context.log)?;
     if !args.keep {
         delete(&new, context);
     }

@@ -83,6 +83,8 @@ checks! {
     PROCFS = 7, "check: /proc is not the root of a procfs";
     /// A hook failed; `aux` is how, see [`crate::hooks`].
     HOOK = 10, "hook";
+    /// The id maps of a joined user namespace are others than the configuration gives.
+    MAPS = 11, "check: the user namespace has other id maps";
     /// A directory is to be mounted on a file, or a file on a directory.
     MOUNT_KIND = 9, "check: source and destination are not both directories, or both files";
     /// A path or a name is longer than the kernel takes.

@@ -28,6 +28,11 @@ pub fn mount(view: &View<'_>, cx: &Context, words: Words) -> Result {
     match record.from {
         MountRecord::FROM_FILESYSTEM => filesystem(view, cx, &record, target),
         MountRecord::FROM_TARGET => change(view, cx, &record, target),
+        MountRecord::FROM_ROOT => {
+            let source = path::find(cx.root, view.frame.text(Text(record.what)), 0)?;
+            let recursive = has(&record, MountRecord::WITH_SUBMOUNTS);
+            tree(cx, mount::clone_tree(source.0, c"", recursive)?, &record, target)
+        }
         _ => tree(cx, view.slot(Slot(record.slot)), &record, target),
     }
 }

@@ -4,9 +4,11 @@
 
 use core::ffi::CStr;
 
-use crate::fault::{Errno, Result};
+use crate::fault::{Call, Errno, Fault, Result};
 use crate::proc;
-use crate::step::Ns;
+use crate::run::View;
+use crate::step::{Ns, Words};
+use crate::sys::fd::{self, Closing, open};
 use crate::sys::process;
 
 /// A new time namespace with its offsets. It is entered by children only, so a birth has to follow.
@@ -27,5 +29,44 @@ pub fn keyring(name: &CStr) -> Result {
     match process::join_session_keyring(name) {
         Err(fault) if fault.is(Errno::NOSYS) => Ok(()),
         result => result,
+    }
+}
+
+/// Compares the id maps of this process with what the configuration gives for the namespace it has joined.
+pub fn check_maps(view: &View<'_>, uid: Words, gid: Words) -> Result {
+    for (path, wanted) in [(c"/proc/self/uid_map", uid), (c"/proc/self/gid_map", gid)] {
+        let file = Closing(fd::open_plain(path, open::RDONLY)?);
+        if fd::filesystem(file.0)? != proc::MAGIC {
+            return Err(Fault::new(Call::PROCFS, Errno::INVAL));
+        }
+        let mut numbers = view.frame.words(wanted);
+        let same = read_numbers(&file, |number| numbers.next() == Some(number))?;
+        if !same || numbers.next().is_some() {
+            return Err(Fault::new(Call::MAPS, Errno::INVAL));
+        }
+    }
+    Ok(())
+}
+
+/// Passes every decimal number of a file on, until one is refused; whether none was.
+fn read_numbers(file: &Closing, mut take: impl FnMut(u32) -> bool) -> Result<bool> {
+    let mut buffer = [0; 4096];
+    let mut number: Option<u64> = None;
+    loop {
+        let count = fd::read(file.0, &mut buffer)?;
+        let end: &[u8] = if count == 0 { b"\n" } else { &buffer[..count] };
+        for byte in end {
+            if byte.is_ascii_digit() {
+                number = Some(number.unwrap_or(0).saturating_mul(10) + u64::from(byte - b'0'));
+            } else if let Some(number) = number.take() {
+                match u32::try_from(number) {
+                    Ok(number) if take(number) => {}
+                    _ => return Ok(false),
+                }
+            }
+        }
+        if count == 0 {
+            return Ok(true);
+        }
     }
 }

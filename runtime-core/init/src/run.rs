@@ -80,6 +80,7 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::NotDumpable {} => process::prctl(Prctl::SetDumpable, 0, 0),
         Step::Join { ns, slot } => process::setns(view.slot(slot), ns.flag()),
         Step::TimeOffsets { offsets } => namespaces::time_offsets(frame.text(offsets)),
+        Step::CheckMaps { uid, gid } => namespaces::check_maps(view, uid, gid),
         Step::Birth { namespaces, cgroup } => birth::birth(view, namespaces, cgroup),
         Step::Await { gate } => wait_at(view, gate),
         Step::BecomeRoot {} => namespaces::become_root(),

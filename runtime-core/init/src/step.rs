@@ -154,6 +154,8 @@ impl MountRecord {
     pub const FROM_SLOT: u32 = 1;
     /// A tree that init opened in `slot` before it looked at the container.
     pub const FROM_OPENED: u32 = 2;
+    /// A path in the container, which an earlier mount may have made; `what` is the path.
+    pub const FROM_ROOT: u32 = 4;
     /// The existing mount at the target is changed.
     pub const FROM_TARGET: u32 = 3;
     /// No slot.
@@ -454,6 +456,8 @@ steps! {
     46 Execute { /** `args` */ args: Words, /** `env` */ env: Words }
     /// `mmap`, `open(/etc/passwd)`—what execve needs, while there is no filter. `HOME` is looked up with the program's own rights.
     50 Prepare { /** `args` */ args: Words, /** `env` */ env: Words, /** the uid whose home is looked up, or `u32::MAX` if the environment has one */ home_of: u32 }
+    /// `read(/proc/self/uid_map, gid_map)`—the joined user namespace has the maps that the configuration gives (P6).
+    51 CheckMaps { /** three numbers a line */ uid: Words, /** the same */ gid: Words }
     /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`—a session keyring of its own.
     47 Keyring { /** its name */ name: Text }
     /// `clone3`, `execve`, `poll`, `wait4`—a hook that runs in the container's namespaces.

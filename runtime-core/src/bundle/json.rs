@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn gen_3_a_name_given_twice_is_an_error_with_its_place() {
         let error = strict(b"{\n \"process\": {\"cwd\": \"/\", \"cwd\": \"/x\"}\n}").expect_err("cwd twice");
-        assert_eq!(error.to_string(), "process: line 2, column 31: the name \"cwd\" is given twice");
+        assert_eq!(error.to_string(), "process: line 2, column 30: the name \"cwd\" is given twice");
         assert!(strict(b"{\"a\":1,\"a\":1}").is_err());
         assert!(strict(b"[{\"a\":1},{\"a\":1}]").is_ok(), "two objects may use the same name");
     }

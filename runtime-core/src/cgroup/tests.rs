@@ -180,7 +180,7 @@ fn rt_37_a_refused_write_leaves_nothing() {
     fs::create_dir(place.at("kept")).expect("made");
     let error = place.refusal("kept/a/b", json!({ "unified": { "cgroup.max.depth": "x" } }));
     let expected =
-        "linux.resources.unified[\"cgroup.max.depth\"]: write cgroup.max.depth=x: write: EINVAL (Invalid argument)";
+        "linux.resources.unified[\"cgroup.max.depth\"]: write cgroup.max.depth=x: write: EINVAL (invalid argument)";
     assert_eq!(error, expected);
     assert!(place.at("kept").exists() && !place.at("kept/a").exists());
 }

@@ -308,7 +308,8 @@ fn bring_up(
 ) -> Result<(i32, OwnedFd)> {
     record.write(dir)?;
     let mut undo = Undo::open(dir)?;
-    let cgroup = record.cgroup_path.clone().map(Entry::Cgroup);
+    let existed = cgroup_of(&record)?.is_some();
+    let cgroup = record.cgroup_path.clone().map(if existed { Entry::Members } else { Entry::Cgroup });
     // Noted is only what can become ours: undoing kills what stands in it. A cgroup in use or frozen is
     // refused by the launch, in the name of the field that chose it.
     let vacant = is_vacant(&record)?;
@@ -394,13 +395,13 @@ fn cgroup_of(record: &Record) -> Result<Option<Cgroup>> {
     record.cgroup_path.as_deref().map_or(Ok(None), cgroup_at)
 }
 
-/// Kills whatever is in `cgroup` and removes it with everything below.
-fn end_cgroup(id: &ContainerId, cgroup: Cgroup) -> Result<()> {
+/// Kills whatever is in `cgroup` and below.
+fn empty_cgroup(id: &ContainerId, cgroup: &Cgroup) -> Result<()> {
     cgroup.kill()?;
-    if !cgroup.wait_empty(KILL_WAIT)? {
-        return Err(Error::state(id.as_str(), StateProblem::Lingers { waited: KILL_WAIT }));
+    if cgroup.wait_empty(KILL_WAIT)? {
+        return Ok(());
     }
-    cgroup.remove(KILL_WAIT)
+    Err(Error::state(id.as_str(), StateProblem::Lingers { waited: KILL_WAIT }))
 }
 
 /// Sends `signal` to the processes of `cgroup` and below.
@@ -462,7 +463,7 @@ mod tests {
         let _ = child.wait();
     }
 
-    fn says(result: Result<()>, text: &str) {
+    fn says<T: std::fmt::Debug>(result: Result<T>, text: &str) {
         let error = result.unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
     }
@@ -678,9 +679,10 @@ mod tests {
         let (_tmp, store) = store();
         let (init, mut other) = (sleeper(), sleeper());
         let record = Record { cgroup_path: Some(path), shares_pid_namespace: true, ..test_record(&id("x")) };
+        std::fs::remove_dir(&cgroup).unwrap();
         let launch = |dir: &ContainerDir| {
+            std::fs::create_dir_all(cgroup.join("below")).unwrap();
             place(&cgroup, &init);
-            std::fs::create_dir(cgroup.join("below")).unwrap();
             place(&cgroup.join("below"), &other);
             launched(dir, &init)
         };
@@ -723,7 +725,8 @@ mod tests {
         web.kill(SIGKILL).unwrap();
         assert!(has_ended(&mut init) && has_ended(&mut other));
         web.delete(true).unwrap();
-        assert!(!cgroup.exists());
+        assert!(cgroup.exists(), "it was there before (RT-67)");
+        std::fs::remove_dir(&cgroup).unwrap();
         end(init);
         end(other);
     }

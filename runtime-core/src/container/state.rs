@@ -308,6 +308,7 @@ pub(super) fn test_record(id: &ContainerId) -> Record {
             cgroup_path: None,
             own_pid_namespace: true,
             has_process: true,
+            hooks: &Hooks::default(),
             config_json: b"{}",
         },
     )

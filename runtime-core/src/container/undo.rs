@@ -17,7 +17,7 @@ use nix::libc::SIGKILL;
 
 use super::process::{self, Identity};
 use super::store::ContainerDir;
-use super::{KILL_WAIT, cgroup_at, end_cgroup};
+use super::{KILL_WAIT, cgroup_at, empty_cgroup};
 use crate::error::{Error, Result, StateProblem, StepError};
 
 /// Name of the file in the container's directory.
@@ -30,6 +30,8 @@ pub enum Entry {
     Boot(String),
     /// `cgroup PATH`: a cgroup, with whatever it contains by then.
     Cgroup(String),
+    /// `members PATH`: what is in a cgroup that was there before, and stays (RT-67).
+    Members(String),
     /// `pid N START PIDFDINO`: a process; `-` where the kernel has no pidfs.
     Pid {
         /// Its number.
@@ -54,6 +56,7 @@ impl Entry {
         match kind {
             "boot" => Ok(Self::Boot(unescape(rest).ok_or(Fit::Malformed)?)),
             "cgroup" => Ok(Self::Cgroup(unescape(rest).ok_or(Fit::Malformed)?)),
+            "members" => Ok(Self::Members(unescape(rest).ok_or(Fit::Malformed)?)),
             "pid" => parse_pid(rest).ok_or(Fit::Malformed),
             _ => Err(Fit::Unknown),
         }
@@ -65,6 +68,7 @@ impl fmt::Display for Entry {
         match self {
             Self::Boot(id) => write!(f, "boot {}", escape(id)),
             Self::Cgroup(path) => write!(f, "cgroup {}", escape(path)),
+            Self::Members(path) => write!(f, "members {}", escape(path)),
             Self::Pid { pid, start, inode: Some(inode) } => write!(f, "pid {pid} {start} {inode}"),
             Self::Pid { pid, start, inode: None } => write!(f, "pid {pid} {start} -"),
         }
@@ -175,7 +179,13 @@ pub(super) fn replay(dir: &ContainerDir) -> Result<()> {
             }
             Entry::Cgroup(path) => {
                 if let Some(cgroup) = cgroup_at(path)? {
-                    end_cgroup(dir.id(), cgroup)?;
+                    empty_cgroup(dir.id(), &cgroup)?;
+                    cgroup.remove(KILL_WAIT)?;
+                }
+            }
+            Entry::Members(path) => {
+                if let Some(cgroup) = cgroup_at(path)? {
+                    empty_cgroup(dir.id(), &cgroup)?;
                 }
             }
         }
@@ -236,6 +246,7 @@ mod tests {
         let entries = [
             Entry::Boot("8e2c".to_owned()),
             Entry::Cgroup("/a b/back\\slash\nline".to_owned()),
+            Entry::Members("/a b".to_owned()),
             Entry::Pid { pid: 7, start: u64::MAX, inode: Some(3) },
             Entry::Pid { pid: 7, start: 0, inode: None },
         ];

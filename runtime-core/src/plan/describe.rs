@@ -86,6 +86,7 @@ impl Plan {
             Step::TimeOffsets { offsets } => {
                 format!("new time namespace {}", self.text(offsets).trim_end().replace('\n', ", "))
             }
+            Step::CheckMaps { .. } => "check the id maps of the joined namespace".to_owned(),
             Step::Birth { namespaces, cgroup } => describe_birth(namespaces, cgroup.is_some()),
             Step::Await { gate } => describe_gate(gate).to_owned(),
             Step::BecomeRoot {} => "become root of the user namespace".to_owned(),
@@ -182,6 +183,7 @@ impl Plan {
         let mut text = match record.from {
             MountRecord::FROM_FILESYSTEM => format!("mount {} on {target}", self.text(Text(record.what))),
             MountRecord::FROM_TARGET => format!("remount {target}"),
+            MountRecord::FROM_ROOT => format!("bind its own {} on {target}", self.text(Text(record.what))),
             _ => format!("bind {} on {target}", self.source_of(Slot(record.slot))),
         };
         let options = self.mount_options(record);

@@ -33,8 +33,21 @@ const COVERED_IN_PROC: [&str; 10] = [
 /// What a mount is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum From {
-    Filesystem { kind: String, source: Option<String> },
-    Tree { path: PathBuf, recursive: bool, slot: Option<Slot> },
+    Filesystem {
+        kind: String,
+        source: Option<String>,
+    },
+    Tree {
+        path: PathBuf,
+        recursive: bool,
+        slot: Option<Slot>,
+    },
+    /// A source in the root file system itself: looked for when its turn comes, because an earlier mount may have made
+    /// it, and by the container's own rules (`openat2` within the root).
+    Inside {
+        path: String,
+        recursive: bool,
+    },
     Target,
 }
 
@@ -80,7 +93,7 @@ fn decide(p: &mut Draft<'_>, mount: &Mount, at: ConfigPath) -> Result<Decided> {
     let target = target(p, mount, &at)?;
     let from = from(p, mount, &options, &at)?;
     check_proc(&target, &from, &at)?;
-    if let (From::Tree { .. }, Some((key, _))) = (&from, options.data.first()) {
+    if let (From::Tree { .. } | From::Inside { .. }, Some((key, _))) = (&from, options.data.first()) {
         return Err(Error::invalid(at.field("options"), key, "no options of a file system: a bind mount has none"));
     }
     let is_tmpfs = matches!(&from, From::Filesystem { kind, .. } if kind == "tmpfs");
@@ -126,7 +139,12 @@ fn from(p: &Draft<'_>, mount: &Mount, options: &Options, at: &ConfigPath) -> Res
         let Some(source) = source else {
             return Err(Error::missing(at.field("source"), "the path to bind, absolute or relative to the bundle"));
         };
-        return Ok(From::Tree { path: p.bundle.dir().join(source), recursive: options.recursive, slot: None });
+        let path = p.bundle.dir().join(source);
+        let recursive = options.recursive;
+        return Ok(match path.strip_prefix(&p.rootfs) {
+            Ok(inside) if !inside.as_os_str().is_empty() => From::Inside { path: clean(inside), recursive },
+            _ => From::Tree { path, recursive, slot: None },
+        });
     }
     if kind == "cgroup" && !p.namespaces.has(Ns::Cgroup) {
         // A cgroup2 mounted from here would show the host's tree as well, and reset the host's mount options.
@@ -147,8 +165,8 @@ fn from(p: &Draft<'_>, mount: &Mount, options: &Options, at: &ConfigPath) -> Res
 fn check_proc(target: &str, from: &From, at: &ConfigPath) -> Result<()> {
     let fine = match (target, from) {
         ("/proc", From::Filesystem { kind, .. }) => kind == "proc",
-        ("/proc", From::Tree { .. } | From::Target) => true,
-        (below, From::Filesystem { .. } | From::Tree { .. }) if below.starts_with("/proc/") => {
+        ("/proc", From::Tree { .. } | From::Inside { .. } | From::Target) => true,
+        (below, From::Filesystem { .. } | From::Tree { .. } | From::Inside { .. }) if below.starts_with("/proc/") => {
             COVERED_IN_PROC.contains(&below)
         }
         _ => true,
@@ -220,13 +238,12 @@ fn record(p: &mut Draft<'_>, mount: &Decided, base: u64) -> Result<MountRecord> 
         From::Tree { recursive, slot, .. } => {
             record.from = if host_opens(p) { MountRecord::FROM_SLOT } else { MountRecord::FROM_OPENED };
             record.slot = slot.map_or(MountRecord::NO_SLOT, |s| s.0);
-            record.flags |= if *recursive { MountRecord::WITH_SUBMOUNTS } else { 0 };
-            if record.propagation_all == 0 {
-                record.propagation_all = low(base);
-            }
-            if mount.target == "/proc" {
-                record.flags |= MountRecord::WITH_PROCFS_SOURCE;
-            }
+            tree(mount, &mut record, *recursive, low(base));
+        }
+        From::Inside { path, recursive } => {
+            record.from = MountRecord::FROM_ROOT;
+            record.what = p.texts.add(path, &at.field("source"))?.0;
+            tree(mount, &mut record, *recursive, low(base));
         }
         From::Target => {
             record.from = MountRecord::FROM_TARGET;
@@ -240,6 +257,17 @@ fn record(p: &mut Draft<'_>, mount: &Decided, base: u64) -> Result<MountRecord> 
     }
     data(p, mount, &mut record)?;
     Ok(record)
+}
+
+/// What every bind has.
+fn tree(mount: &Decided, record: &mut MountRecord, recursive: bool, base: u32) {
+    record.flags |= if recursive { MountRecord::WITH_SUBMOUNTS } else { 0 };
+    if record.propagation_all == 0 {
+        record.propagation_all = base;
+    }
+    if mount.target == "/proc" {
+        record.flags |= MountRecord::WITH_PROCFS_SOURCE;
+    }
 }
 
 fn filesystem(

@@ -161,6 +161,26 @@ pub(super) fn join(p: &mut Draft<'_>) -> Result<()> {
         p.init(Step::NotDumpable {});
     }
     order.into_iter().for_each(|ns| join_one(p, ns));
+    check_maps(p)
+}
+
+/// P6: mappings beside a path have to be those that the namespace has.
+fn check_maps(p: &mut Draft<'_>) -> Result<()> {
+    let Some(linux) = p.linux().filter(|_| p.namespaces.is_joined(Ns::User)) else { return Ok(()) };
+    if is_empty(linux.uid_mappings().as_deref()) && is_empty(linux.gid_mappings().as_deref()) {
+        return Ok(());
+    }
+    let at = ConfigPath::new("linux.uidMappings");
+    if p.namespaces.is_joined(Ns::Mount) {
+        let reason = "cannot be compared with those of the joined user namespace, because the mount namespace is joined too: remove them";
+        return Err(Error::refused(at, reason));
+    }
+    let numbers = |ranges: Vec<IdRange>| ranges.iter().flat_map(|r| [r.inside, r.outside, r.size]).collect::<Vec<_>>();
+    let uid = numbers(ranges(linux.uid_mappings().as_deref(), "linux.uidMappings")?);
+    let gid = numbers(ranges(linux.gid_mappings().as_deref(), "linux.gidMappings")?);
+    let (uid, gid) = (p.words(&uid), p.words(&gid));
+    p.init_for(&at, Step::CheckMaps { uid, gid });
+    p.warn(at, "given beside the path of a user namespace, which has its own: they are only compared");
     Ok(())
 }
 

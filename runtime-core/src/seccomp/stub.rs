@@ -13,14 +13,14 @@ pub(super) const X32_BIT: u32 = 1 << 30;
 pub(super) const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 pub(super) const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 
-/// `BPF_LD | BPF_W | BPF_ABS`, `BPF_JMP | BPF_J.. | BPF_K`, `BPF_RET | BPF_K` (`linux/bpf_common.h`).
+// `BPF_LD | BPF_W | BPF_ABS`, `BPF_JMP | BPF_J.. | BPF_K`, `BPF_RET | BPF_K` (`linux/bpf_common.h`).
 const LOAD: u16 = 0x20;
 const IF_EQUAL: u16 = 0x15;
 const IF_GREATER: u16 = 0x25;
 const IF_BITS: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
-/// Offsets in `struct seccomp_data`.
+// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 /// `SECCOMP_RET_ERRNO | ENOSYS`
@@ -42,8 +42,7 @@ pub(super) fn program(profile: &Profile) -> Vec<u64> {
     program
 }
 
-/// The highest number that the profile names. Unlike in runc, calls that are named with the default action count too
-/// only if the library knows them, since nothing else has a number.
+/// The highest number that the profile names, with whatever action.
 fn newest(profile: &Profile, abi: Abi) -> Option<u32> {
     profile.rules.iter().flat_map(|rule| &rule.names).filter_map(|name| abi.number(name)).max()
 }
