@@ -197,7 +197,6 @@ fn row_54_unknown_container(runtime: &Runtime) {
         &["resume", id],
         &["exec", id, "true"],
         &["ps", id],
-        &["update", "--pids-limit", "10", id],
     ];
     for words in verbs {
         container.call(words).run().fails_with("container does not exist");
