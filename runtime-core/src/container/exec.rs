@@ -94,6 +94,9 @@ impl Container {
 fn cgroup(sight: &Sight, pid: i32, below: Option<&str>) -> Result<Option<Cgroup>> {
     let Some(path) = &sight.record.cgroup_path else { return Ok(None) };
     if let Some(below) = below {
+        if below.split('/').any(|part| part == "..") {
+            return Err(absent(below));
+        }
         let path = format!("{path}/{}", below.trim_matches('/'));
         return Ok(Some(cgroup_at(path.trim_end_matches('/'))?.ok_or_else(|| absent(below))?));
     }
