@@ -54,6 +54,8 @@ pub enum Need {
     Systemd,
     /// The program `criu`.
     Criu,
+    /// A `ps` that works: that of procps wants a boot time, which user-mode Linux does not tell.
+    Ps,
     /// The program `script`, which runs a command in a terminal.
     Script,
     /// The program `ip`, which makes network namespaces and devices.
@@ -95,6 +97,7 @@ impl Need {
             Need::SeLinux => file("/sys/fs/selinux/enforce", "SELinux is off"),
             Need::Systemd => file("/run/systemd/system", "process 1 is not systemd"),
             Need::Criu => program("criu"),
+            Need::Ps => program("ps").or_else(no_working_ps),
             Need::Script => program("script"),
             Need::Ip => program("ip"),
             Need::Unshare => program("unshare"),
@@ -125,6 +128,12 @@ fn reads(path: &str, word: &str, reason: &str) -> Option<String> {
 fn no_block_device() -> Option<String> {
     let disks = fs::read_dir("/sys/block").map_or(0, Iterator::count);
     (disks == 0).then(|| "no block device".to_string())
+}
+
+fn no_working_ps() -> Option<String> {
+    let works =
+        Command::new("ps").arg("-ef").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    (!works).then(|| "ps fails on this kernel".to_string())
 }
 
 fn controller(name: &str) -> Option<String> {

@@ -28,9 +28,21 @@ fn adapted(runtime: &Runtime, name: &str) -> Container {
     config["linux"]["cgroupsPath"] = container.bundle.config()["linux"]["cgroupsPath"].clone();
     for mount in config["mounts"].as_array_mut().unwrap() {
         adapt_source(&container, mount);
+        make_target(&container, mount["destination"].as_str().unwrap());
     }
     container.bundle.edit(|old| *old = config);
     container
+}
+
+/// Engines' images have their mount points; a mapped root could not make them in a root file system of the host's.
+fn make_target(container: &Container, destination: &str) {
+    let target = container.bundle.inside(destination);
+    if destination.starts_with("/etc/") || destination == "/run/.containerenv" {
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(target, "").unwrap();
+    } else {
+        fs::create_dir_all(target).unwrap();
+    }
 }
 
 /// A bind source of the engine's host becomes a directory or a file in the test's folder.

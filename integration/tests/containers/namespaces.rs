@@ -258,16 +258,21 @@ fn with_namespaces(runtime: &Runtime, kinds: &[&str]) -> Container {
     container
 }
 
+/// The types that this kernel has: old ones lack time.
+fn known_types() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TYPES.into_iter().filter(|(_, name)| own().namespace(name).is_some())
+}
+
 /// The container's process has these namespaces for its own and all others from the runtime.
 fn assert_own(container: &Container, kinds: &[&str]) {
-    for (kind, name) in TYPES {
+    for (kind, name) in known_types() {
         let same = container.process().namespace(name).unwrap() == own().namespace(name).unwrap();
         assert_eq!(same, !kinds.contains(&kind), "{kind} in a container with {kinds:?}");
     }
 }
 
 fn lnx_19_each_type_alone(runtime: &Runtime) {
-    for (kind, _) in TYPES.into_iter().filter(|(kind, _)| *kind != "user") {
+    for (kind, _) in known_types().filter(|(kind, _)| *kind != "user") {
         let container = with_namespaces(runtime, &[kind]);
         container.create().ok();
         assert_own(&container, &[kind]);

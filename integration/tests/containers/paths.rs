@@ -266,7 +266,7 @@ fn sec_15_default_paths_are_masked(runtime: &Runtime) {
 }
 
 fn sec_15_default_paths_are_readonly(runtime: &Runtime) {
-    let script = "(echo x >/proc/sys/kernel/domainname) 2>&1; (echo x >/proc/irq/default_smp_affinity) 2>&1; \
+    let script = "(echo x >/proc/sys/kernel/domainname) 2>&1; (echo 1 >/proc/sys/vm/swappiness) 2>&1; \
         mount -o remount,bind,rw /proc/sys 2>/dev/null && echo remounted; cat /proc/self/mountinfo";
     let mut container = Container::sh(runtime, script);
     all_capabilities(&mut container, &["SYS_ADMIN"]);

@@ -7,12 +7,14 @@ use std::fs;
 cases! {
     Any:
         row_15_json_in_both_spellings,
-        row_15_table_with_options_of_ps,
         row_15_other_formats_are_refused,
         row_76_json_lists_all_processes,
         row_76_json_lists_processes_of_groups_below,
         row_76_json_of_a_stopped_container_is_empty,
         row_54_ps_of_an_unknown_container_fails,
+    ;
+    Any [Ps]:
+        row_15_table_with_options_of_ps,
     ;
 }
 

@@ -50,6 +50,7 @@ fn of_the_usher(g: &Given) -> Vec<Step> {
         Step::OomScore { score: g.text },
         Step::NotDumpable {},
         Step::Join { ns: g.ns, slot: g.slot },
+        Step::CheckMaps { uid: g.list, gid: g.more },
         Step::TimeOffsets { offsets: g.text },
         Step::Birth { namespaces: g.number, cgroup: Some(g.slot) },
         Step::Birth { namespaces: g.number, cgroup: None },
