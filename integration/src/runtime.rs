@@ -46,6 +46,11 @@ impl Runtime {
         Ok(Runtime { path, name, version })
     }
 
+    /// Whether this is runc.
+    pub fn is_runc(&self) -> bool {
+        self.name == Name::Runc
+    }
+
     /// Whether this is the runtime of this repository.
     pub fn is_ours(&self) -> bool {
         self.name == Name::Ours
