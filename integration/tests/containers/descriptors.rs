@@ -57,7 +57,7 @@ fn lnx_1_only_the_standard_streams_are_open_in_exec(runtime: &Runtime) {
     container.run_detached().ok();
     let file = container.folder().join("pid");
     let words = ["exec", "--detach", "--pid-file", file.to_str().unwrap(), &container.id, "/bin/sleep", "1000"];
-    container.call(words).after(LEAK).run().ok();
+    container.settled(container.call(words).after(LEAK).run()).ok();
     let process = Process::new(fs::read_to_string(file).unwrap().parse().unwrap());
     assert_eq!(files(process), [0, 1, 2], "{:?}", process.files());
 }

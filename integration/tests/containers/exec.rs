@@ -65,14 +65,6 @@ fn pid_in(path: &PathBuf) -> i32 {
     fs::read_to_string(path).unwrap().parse().expect("digits only")
 }
 
-/// Runs words in the background.
-fn detached(container: &Container, options: &[&str], words: &[&str]) -> Process {
-    let file = container.folder().join("pid");
-    let all = [&["--detach", "--pid-file", file.to_str().unwrap()], options].concat();
-    with(container, &all, words).ok().silent();
-    Process::new(pid_in(&file))
-}
-
 /// `exec` of this process object.
 fn object(container: &Container, process: &Value) -> Call {
     let file = container.folder().join("process.json");
@@ -90,7 +82,7 @@ fn row_6_process_file_with_options_before_the_id(runtime: &Runtime) {
         &["--pid-file", pid_file, "--process", file, "--detach"],
         &["-d", "--tty=false", "--preserve-fds=0", "-p", file, "--pid-file", pid_file],
     ] {
-        with(&container, options, &[]).ok().silent();
+        container.settled(with(&container, options, &[])).ok().silent();
         assert_eq!(Process::new(pid_in(&pid)).words(), ["/bin/sleep", "1000"]);
     }
 }
@@ -109,7 +101,7 @@ fn row_7_a_first_double_dash_is_taken_off(runtime: &Runtime) {
 
 fn row_26_exec_leads_its_own_session(runtime: &Runtime) {
     let container = running(runtime);
-    let process = detached(&container, &[], &["/bin/sleep", "1000"]);
+    let process = container.exec_detached(&[], &["/bin/sleep", "1000"]);
     let number = process.pid.to_string();
     // Fields 5 and 6 of proc(5): process group and session.
     assert_eq!((process.stat(5), process.stat(6)), (Some(number.clone()), Some(number)));
@@ -126,7 +118,7 @@ fn row_36_nobody_else_holds_the_streams_after_exec(runtime: &Runtime) {
     let container = running(runtime);
     let file = container.folder().join("pid");
     let words = ["exec", "-d", "--pid-file", file.to_str().unwrap(), &container.id, "/bin/sleep", "1000"];
-    let output = container.call(words).run().ok();
+    let output = container.settled(container.call(words).run()).ok();
     let holds = |process: &Process| process.files().into_values().any(|path| path == output.stdout_file);
     let holders: Vec<i32> = Process::all().into_iter().filter(holds).map(|process| process.pid).collect();
     assert_eq!(holders, [pid_in(&file)]);
@@ -158,7 +150,7 @@ fn row_41_exec_forwards_signals(runtime: &Runtime) {
 
 fn row_44_exec_pid_file_holds_digits_only(runtime: &Runtime) {
     let container = running(runtime);
-    let process = detached(&container, &[], &["/bin/sleep", "1000"]);
+    let process = container.exec_detached(&[], &["/bin/sleep", "1000"]);
     assert_eq!(process.words(), ["/bin/sleep", "1000"]);
     let file = container.folder().join("pid of a foreground process");
     let running = container.call(["exec", "--pid-file", file.to_str().unwrap(), &container.id, "/bin/sleep", "1000"]).spawn();
@@ -350,7 +342,7 @@ fn sec_20_other_users_are_refused(runtime: &Runtime) {
 
 fn peer_45_exec_joins_all_namespaces(runtime: &Runtime) {
     let container = running(runtime);
-    let (init, process) = (container.process(), detached(&container, &[], &["/bin/sleep", "1000"]));
+    let (init, process) = (container.process(), container.exec_detached(&[], &["/bin/sleep", "1000"]));
     for kind in ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "user", "uts"] {
         assert!(process.namespace(kind).is_some(), "{kind}");
         assert_eq!(process.namespace(kind), init.namespace(kind), "{kind}");
@@ -360,7 +352,7 @@ fn peer_45_exec_joins_all_namespaces(runtime: &Runtime) {
 
 fn peer_45_exec_is_in_the_containers_cgroup(runtime: &Runtime) {
     let container = running(runtime);
-    let process = detached(&container, &[], &["/bin/sleep", "1000"]);
+    let process = container.exec_detached(&[], &["/bin/sleep", "1000"]);
     assert_eq!(process.cgroup(), container.process().cgroup());
 }
 
@@ -369,7 +361,7 @@ fn peer_45_exec_in_a_cgroup_below(runtime: &Runtime) {
     fs::create_dir_all(container.cgroup().join("a/b")).unwrap();
     let own = container.process().cgroup().unwrap();
     for (word, path) in [("a", "/a"), ("/a/b", "/a/b"), ("a/", "/a"), ("/", "")] {
-        let process = detached(&container, &["--cgroup", word], &["/bin/sleep", "1000"]);
+        let process = container.exec_detached(&["--cgroup", word], &["/bin/sleep", "1000"]);
         assert_eq!(process.cgroup(), Some(format!("{own}{path}")), "{word}");
     }
 }

@@ -268,7 +268,7 @@ fn marks(runtime: &Runtime, phases: &[&str]) -> Vec<String> {
     }
     let call = |call: integration::Call| call.env("MARK", "caller").run();
     container.record(call(container.create_call(&[]))).ok();
-    call(container.call(["start", &container.id])).ok();
+    container.settled(call(container.call(["start", &container.id]))).ok();
     call(container.call(["delete", "--force", &container.id])).ok();
     phases.iter().map(|phase| written(&container, phase).trim().to_string()).collect()
 }
