@@ -236,9 +236,9 @@ impl Container {
         output
     }
 
-    /// Whether a process of the container still executes the runtime itself, or a sealed copy of it.
+    /// Whether a process of the container still executes crun, or its detached copy, whose path is `/`.
     fn is_starting(&self) -> bool {
-        let runtime = |path: PathBuf| path.to_string_lossy().contains("crun");
+        let runtime = |path: PathBuf| path == Path::new("/") || path.to_string_lossy().contains("crun");
         let ours = |process: &Process| process.cgroup().is_some_and(|path| path.contains(&self.name));
         Process::all().iter().any(|process| ours(process) && process.link("exe").is_some_and(runtime))
     }
