@@ -89,6 +89,13 @@ impl Container {
         Container::sh(runtime, "trap 'exit 143' TERM; while :; do sleep 1000 & wait $!; done")
     }
 
+    /// A container of exactly one process, which does nothing until it is killed.
+    pub fn single(runtime: &Runtime) -> Container {
+        let mut container = Container::new(runtime);
+        container.bundle.args(["/bin/sleep", "1000"]);
+        container
+    }
+
     /// Another container that shares this one's state directory, but nothing else.
     pub fn beside(&self) -> Container {
         let mut other = Container::new(&self.runtime);

@@ -20,8 +20,7 @@ cases! {
 
 /// A running container with one process.
 fn single(runtime: &Runtime) -> Container {
-    let mut container = Container::new(runtime);
-    container.bundle.args(["/bin/sleep", "1000"]);
+    let container = Container::single(runtime);
     container.run_detached().ok();
     container
 }
