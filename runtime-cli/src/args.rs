@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use nix::sys::signal::Signal;
 
-/// Runs containers as the OCI runtime specification describes them.
+/// Open Container Initiative runtime: runs containers as its specification describes them
 #[derive(Debug, Parser)]
 #[command(name = "runtime", disable_help_subcommand = true, args_override_self = true)]
 pub struct Cli {
@@ -69,9 +69,9 @@ pub enum Command {
     Create(CreateArgs),
     /// Run the program of a created container
     Start(ContainerArgs),
-    /// Stop every process of a container where it is.
+    /// Stop every process of a container where it is
     Pause(ContainerArgs),
-    /// Let the processes of a paused container go on.
+    /// Let the processes of a paused container go on
     Resume(ContainerArgs),
     /// Make a container, run its program and wait for it
     Run(RunArgs),
@@ -173,9 +173,6 @@ pub struct PlanChoices {
 
 /// What `exec` takes.
 #[derive(Debug, Args)]
-#[command(
-    override_usage = "runtime exec [OPTIONS] ID COMMAND [WORD]...\n       runtime exec [OPTIONS] --process FILE ID"
-)]
 pub struct ExecArgs {
     /// File with the process object to run; without it the container's own is taken, with COMMAND and the following options
     #[arg(long, short, value_name = "FILE")]
@@ -284,6 +281,9 @@ pub struct KillArgs {
     /// Send it to all processes of the container
     #[arg(long, short)]
     pub all: bool,
+    /// Take ID for a regular expression: signal every container whose name it matches somewhere; failures are warnings
+    #[arg(long, short)]
+    pub regex: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
     pub id: String,
@@ -298,6 +298,9 @@ pub struct DeleteArgs {
     /// Kill what still runs; succeed if there is no such container
     #[arg(long, short)]
     pub force: bool,
+    /// Take ID for a regular expression: delete every container whose name it matches somewhere; failures are warnings
+    #[arg(long, short)]
+    pub regex: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
     pub id: String,

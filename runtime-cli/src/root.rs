@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
+use regex::Regex;
 use runtime_core::{Container, Error, StateProblem, Store};
 
 use crate::phrases::Failure;
@@ -28,6 +29,19 @@ pub fn container(root: Option<&Path>, id: &str) -> Result<Container, Failure> {
         Some(store) => Ok(store.load(id)?),
         None => Err(missing(id)),
     }
+}
+
+/// The names that `pattern` matches, anywhere in them, as crun's `--regex` does.
+pub fn matching(root: Option<&Path>, pattern: &str) -> Result<Vec<String>, Failure> {
+    let regex = Regex::new(pattern).map_err(|error| {
+        // What is wrong is on the last line; those before it are a drawing.
+        let text = error.to_string();
+        let problem = text.lines().last().unwrap_or_default();
+        let problem = problem.strip_prefix("error: ").unwrap_or(problem);
+        Failure::new(format!("--regex: {pattern:?} is no regular expression: {problem}"))
+    })?;
+    let Some(store) = open(root)? else { return Ok(Vec::new()) };
+    Ok(store.list()?.into_iter().map(|(id, _)| id).filter(|id| regex.is_match(id)).collect())
 }
 
 /// The failure of a command whose container is not there.

@@ -196,3 +196,14 @@ fn the_log_format_is_checked_before_the_log_is_written() {
             .starts_with("container does not exist (this could not")
     );
 }
+
+// peers.md 1.7: crun's way to name several containers.
+#[test]
+fn regular_expressions_are_checked_before_anything_is_done() {
+    for words in [&["kill", "--regex", "web("][..], &["delete", "-r", "-f", "web("]] {
+        let line = failure(&[&["--root", MISSING_ROOT], words].concat());
+        assert_eq!(line, "--regex: \"web(\" is no regular expression: unclosed group");
+    }
+    assert_eq!(success(&["--root", MISSING_ROOT, "delete", "--regex", "."]), "");
+    assert_eq!(success(&["--root", MISSING_ROOT, "kill", "--regex", ".", "KILL"]), "");
+}

@@ -18,6 +18,7 @@ cases! {
         row_79_parallel_deletes_leave_nothing,
         peer_14_delete_removes_a_half_made_state_directory,
         peer_32_forced_delete_of_a_paused_container,
+        peer_1_7_delete_by_regex,
     ;
 }
 
@@ -147,4 +148,22 @@ fn peer_32_forced_delete_of_a_paused_container(runtime: &Runtime) {
     container.call(["pause", &container.id]).run().ok();
     container.delete_force().ok().silent();
     before.assert_unchanged(&container);
+}
+
+fn peer_1_7_delete_by_regex(runtime: &Runtime) {
+    let mut first = Container::sleeper(runtime);
+    let (mut second, mut third) = (first.beside(), first.beside());
+    for (container, end) in [(&mut first, "-web.1"), (&mut second, "-web.2"), (&mut third, "-db")] {
+        container.id.push_str(end);
+        container.bundle.sh("while :; do sleep 1000; done");
+        container.run_detached().ok();
+    }
+    // One that runs is a warning.
+    let output = first.call(["delete", "--regex", "db$"]).run().ok();
+    assert_ne!(output.stderr, "");
+    first.call(["delete", "--force", "-r", "web\\.[12]$"]).run().ok().silent();
+    first.state_call().fails();
+    second.state_call().fails();
+    assert_eq!(third.status(), "running");
+    first.call(["delete", "--regex", "no-such-name"]).run().ok().silent();
 }

@@ -409,7 +409,7 @@ fn point_1_a_process_file_stands_for_itself(runtime: &Runtime) {
 }
 
 fn point_1_a_failed_exec_leaves_nothing(runtime: &Runtime) {
-    let container = started(Container::single(runtime));
+    let container = running(runtime);
     let before = Snapshot::take(&container);
     container.exec(["/nowhere"]).exits(255);
     with(&container, &["--cwd", "/nowhere"], &["/bin/true"]).exits(255);

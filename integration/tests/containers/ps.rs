@@ -20,7 +20,8 @@ cases! {
 
 /// A running container with one process.
 fn single(runtime: &Runtime) -> Container {
-    let container = Container::single(runtime);
+    let mut container = Container::new(runtime);
+    container.bundle.args(["/bin/sleep", "1000"]);
     container.run_detached().ok();
     container
 }

@@ -16,7 +16,9 @@ cases! {
         row_70_kill_all_empties_the_cgroup_of_a_stopped_container,
         row_71_kill_ends_a_paused_container,
         peer_25_kill_without_pid_namespace_kills_the_whole_cgroup,
+        peer_25_kill_reaches_what_outlived_the_first_process,
         peer_28_kill_all_of_a_stopped_container_is_no_error,
+        peer_1_7_kill_by_regex,
     ;
 }
 
@@ -133,9 +135,41 @@ fn peer_25_kill_without_pid_namespace_kills_the_whole_cgroup(runtime: &Runtime) 
     until("the end of the program's child", || (!child.is_alive()).then_some(()));
 }
 
+fn peer_25_kill_reaches_what_outlived_the_first_process(runtime: &Runtime) {
+    let mut container = Container::sh(runtime, "sleep 1000 & echo $!");
+    container.bundle.without_namespace("pid");
+    container.run_detached().ok();
+    let child = Process::new(container.wait_stdout("\n").trim().parse().unwrap());
+    container.wait_for("stopped");
+    container.kill("TERM").fails();
+    assert!(child.is_alive());
+    container.kill("KILL").ok().silent();
+    until("the end of the program's child", || (!child.is_alive()).then_some(()));
+    container.wait_for("stopped");
+}
+
 fn peer_28_kill_all_of_a_stopped_container_is_no_error(runtime: &Runtime) {
     let container = Container::new(runtime);
     container.run_detached().ok();
     container.wait_for("stopped");
     container.call(["kill", "--all", &container.id, "KILL"]).run().ok().silent();
+}
+
+fn peer_1_7_kill_by_regex(runtime: &Runtime) {
+    let mut first = Container::sleeper(runtime);
+    let (mut second, mut third) = (first.beside(), first.beside());
+    for (container, end) in [(&mut first, "-web.1"), (&mut second, "-web.2"), (&mut third, "-db")] {
+        container.id.push_str(end);
+        container.bundle.sh("trap 'exit 143' TERM; while :; do sleep 1000 & wait $!; done");
+        container.run_detached().ok();
+    }
+    first.call(["kill", "--regex", "web\\.[12]$", "TERM"]).run().ok().silent();
+    first.wait_for("stopped");
+    second.wait_for("stopped");
+    assert_eq!(third.status(), "running");
+    // One that has ended is a warning; the others get the signal.
+    let output = first.call(["kill", "-r", ".", "KILL"]).run().ok();
+    assert_ne!(output.stderr, "");
+    third.wait_for("stopped");
+    first.call(["kill", "--regex", "no-such-name"]).run().ok().silent();
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use runtime_core::Error;
+use runtime_core::{Error, Store};
 
 use super::{Context, Result};
 use crate::args::DeleteArgs;
@@ -15,14 +15,27 @@ pub fn warn_of(hooks: &[Error], context: &Context) {
     }
 }
 
-/// Deletes a container. With `--force` a missing one is fine: engines clean up without knowing what there is.
+/// Deletes a container, with `--regex` each that matches. With `--force` a missing one is fine: engines clean up
+/// without knowing what there is.
 pub fn delete(args: &DeleteArgs, context: &Context) -> Result {
-    match root::open(context.globals.root.as_deref())? {
-        Some(store) => {
-            warn_of(&store.delete(&args.id, args.force)?, context);
+    let root = context.globals.root.as_deref();
+    let ids = if args.regex { Some(root::matching(root, &args.id)?) } else { None };
+    match (root::open(root)?, ids) {
+        (None, None) if !args.force => Err(root::missing(&args.id)),
+        (None, _) => Ok(()),
+        (Some(store), None) => one(&store, &args.id, args, context),
+        (Some(store), Some(ids)) => {
+            for id in ids {
+                if let Err(failure) = one(&store, &id, args, context) {
+                    context.log.warning(&format!("delete {id}: {failure}"));
+                }
+            }
             Ok(())
         }
-        None if args.force => Ok(()),
-        None => Err(root::missing(&args.id)),
     }
+}
+
+fn one(store: &Store, id: &str, args: &DeleteArgs, context: &Context) -> Result {
+    warn_of(&store.delete(id, args.force)?, context);
+    Ok(())
 }

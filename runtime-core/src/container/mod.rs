@@ -200,19 +200,26 @@ impl Container {
     }
 
     /// Sends `signal` to the first process. SIGKILL ends all processes of a container that has no pid
-    /// namespace of its own, since there the kernel does not do that.
+    /// namespace of its own, since there the kernel does not do that; they may have outlived the first one.
     ///
     /// # Errors
-    /// [`StateProblem::Status`] unless it is created, running or paused.
+    /// [`StateProblem::Status`] unless it is created, running or paused, or there are such processes.
     pub fn kill(&self, signal: i32) -> Result<()> {
         let sight = self.look(false)?;
+        let cgroup = match signal {
+            SIGKILL if sight.record.shares_pid_namespace => cgroup_of(&sight.record)?,
+            _ => None,
+        };
+        if sight.status == Status::Stopped
+            && let Some(cgroup) = &cgroup
+            && !cgroup.pids()?.is_empty()
+        {
+            return cgroup.kill();
+        }
         let (Status::Created | Status::Running | Status::Paused, Some((_, pidfd))) = (sight.status, &sight.init) else {
             return Err(self.unfit("kill", sight.status));
         };
-        if signal == SIGKILL
-            && sight.record.shares_pid_namespace
-            && let Some(cgroup) = cgroup_of(&sight.record)?
-        {
+        if let Some(cgroup) = cgroup {
             cgroup.kill()?;
             // It may have been the last moment of init: gone is what was wanted.
             return process::send(pidfd.as_fd(), signal).map(drop);

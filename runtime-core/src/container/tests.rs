@@ -275,9 +275,15 @@ fn the_cgroup_goes_with_the_container_and_so_does_what_is_left_in_it() {
     end(third);
     let mut fourth = sleeper();
     place(&cgroup.join("below"), &fourth);
-    web.delete(false).unwrap();
-    assert!(has_ended(&mut fourth) && !cgroup.exists());
+    web.kill(SIGKILL).unwrap();
+    assert!(has_ended(&mut fourth));
     end(fourth);
+    says(web.kill(SIGKILL), "cannot kill a container that is stopped: container not running");
+    let mut fifth = sleeper();
+    place(&cgroup.join("below"), &fifth);
+    web.delete(false).unwrap();
+    assert!(has_ended(&mut fifth) && !cgroup.exists());
+    end(fifth);
 }
 
 #[test]
