@@ -142,7 +142,7 @@ impl<'a> Scan<'a> {
         } else if let Some(command) = self.cli.get_subcommands().find(|command| word == command.get_name()) {
             self.command = Some(command);
         } else if self.error.is_none() {
-            self.fail(format!("unknown command {word:?}; see: runtime --help"));
+            self.fail(format!("unknown command {word:?}; see: runtime --help: No help topic for '{}'", word.display()));
             self.lost = true;
         }
     }

@@ -331,7 +331,10 @@ fn mistakes_are_named() {
         (&["delete", "---force", "ID"], "flag provided but not defined: ---force"),
         (&["kill", "ID", "-9"], "flag provided but not defined: -9"),
         (&["start", "--bundle", "B", "ID"], "flag provided but not defined: --bundle"),
-        (&["checkpoint", "--help"], "unknown command \"checkpoint\"; see: runtime --help"),
+        (
+            &["checkpoint", "--help"],
+            "unknown command \"checkpoint\"; see: runtime --help: No help topic for 'checkpoint'",
+        ),
     ] {
         assert_eq!(wrong(words), error, "{words:?}");
     }

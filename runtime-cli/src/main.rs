@@ -9,6 +9,7 @@ mod args;
 mod argv;
 mod commands;
 mod foreground;
+mod help;
 mod log;
 mod phrases;
 mod pid_file;
@@ -18,7 +19,7 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 use crate::args::{Cli, LogFormat};
 use crate::argv::Argv;
@@ -27,8 +28,8 @@ use crate::log::Log;
 use crate::phrases::Failure;
 
 fn main() -> ExitCode {
-    let mut definitions = Cli::command();
-    definitions.build();
+    let name = help::name(std::env::args_os().next().as_deref());
+    let definitions = help::definitions(&name);
     let argv = argv::normalise(&definitions, std::env::args_os());
     // A format that is not known is reported on standard error: the file may be one of JSON objects.
     let format =
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let file = argv.log.as_ref().filter(|_| format.is_ok()).map(PathBuf::from);
     let log = Log { file, format: format.unwrap_or(LogFormat::Text), debug: argv.debug };
     report_panics(log.clone());
-    match serve(definitions, argv, &log) {
+    match serve(&name, definitions, argv, &log) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             log.error(&failure.to_string());
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 /// Parses and carries out. Returns the code to exit with.
-fn serve(definitions: clap::Command, argv: Argv, log: &Log) -> Result<u8, Failure> {
+fn serve(name: &str, definitions: clap::Command, argv: Argv, log: &Log) -> Result<u8, Failure> {
     let words = argv.words.map_err(Failure::new)?;
     log.debug(&format!("{} {:?}", env!("CARGO_PKG_VERSION"), &words[1..]));
     let mut help = definitions.clone();
@@ -60,7 +61,7 @@ fn serve(definitions: clap::Command, argv: Argv, log: &Log) -> Result<u8, Failur
     };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::new(reason(&error)))?;
     match cli.command {
-        _ if cli.version => commands::print(&commands::version()),
+        _ if cli.version => commands::print(&commands::version(name)),
         None => commands::print(&help.render_help().to_string()),
         Some(command) => return commands::run(&command, &Context { globals: cli.globals, log: log.clone() }),
     }

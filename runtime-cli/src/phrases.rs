@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
@@ -57,19 +58,19 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match phrase(&error) {
-            Some(phrase) if !text.contains(phrase) => Self::new(format!("{text}: {phrase}")),
+            Some(phrase) if !text.contains(&*phrase) => Self::new(format!("{text}: {phrase}")),
             _ => Self::new(text),
         }
     }
 }
 
 /// What engines search for in an error of this kind. Errors about a container's state say it themselves.
-fn phrase(error: &Error) -> Option<&'static str> {
+fn phrase(error: &Error) -> Option<Cow<'static, str>> {
     match error {
         Error::Step(step) if is_about_program(step) => of_program(step),
         // The process ended between the look at its state and the signal.
         Error::Step(step) if step.errno == Errno::ESRCH && step.call.contains("signal") => {
-            Some("container not running")
+            Some("container not running".into())
         }
         _ => None,
     }
@@ -80,17 +81,20 @@ fn is_about_program(step: &StepError) -> bool {
     step.origin.as_ref().is_some_and(|origin| origin.as_str().starts_with("process.args"))
 }
 
-fn of_program(step: &StepError) -> Option<&'static str> {
-    match step.errno {
-        Errno::ENOENT if is_bare(step) => Some("executable file not found in $PATH"),
-        Errno::ENOENT => Some("no such file or directory"),
-        Errno::EACCES => Some("permission denied"),
-        Errno::EPERM => Some("operation not permitted"),
-        Errno::EISDIR => Some("is a directory"),
-        Errno::ENOTDIR => Some("not a directory"),
-        Errno::ENOEXEC => Some("exec format error"),
-        _ => None,
-    }
+fn of_program(step: &StepError) -> Option<Cow<'static, str>> {
+    let words = match step.errno {
+        Errno::ENOENT if is_bare(step) => "executable file not found in $PATH",
+        Errno::ENOENT => "no such file or directory",
+        Errno::EACCES => "permission denied",
+        Errno::EPERM => "operation not permitted",
+        Errno::EISDIR => "is a directory",
+        Errno::ENOTDIR => "not a directory",
+        Errno::ENOEXEC => "exec format error",
+        _ => return None,
+    };
+    // The line that people search for when an entrypoint is of another machine or has a wrong first line.
+    let executed = step.doing.strip_prefix("execute ");
+    Some(executed.map_or(words.into(), |program| format!("exec {program}: {words}").into()))
 }
 
 /// Whether a name was looked for in `PATH`. When a program that was found is executed, `ENOENT` is about its interpreter.

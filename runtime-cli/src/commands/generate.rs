@@ -2,20 +2,20 @@
 
 #![forbid(unsafe_code)]
 
-use clap::CommandFactory;
 use clap_complete::{Shell, generate_to};
 
 use super::Result;
-use crate::args::{Cli, GenerateArgs};
+use crate::args::GenerateArgs;
+use crate::help;
 use crate::phrases::Failure;
 
 /// Writes `runtime.1`, one page per command, and the completions of four shells to the directory.
 pub fn generate(args: &GenerateArgs) -> Result {
     let failed = |error: std::io::Error| Failure::file("write to", &args.directory, &error);
     std::fs::create_dir_all(&args.directory).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), &args.directory).map_err(failed)?;
+    clap_mangen::generate_to(help::definitions("runtime"), &args.directory).map_err(failed)?;
     for shell in [Shell::Bash, Shell::Elvish, Shell::Fish, Shell::Zsh] {
-        generate_to(shell, &mut Cli::command(), "runtime", &args.directory).map_err(failed)?;
+        generate_to(shell, &mut help::definitions("runtime"), "runtime", &args.directory).map_err(failed)?;
     }
     Ok(())
 }
