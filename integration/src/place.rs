@@ -82,6 +82,8 @@ pub enum Need {
     Resctrl,
     /// overlayfs.
     Overlayfs,
+    /// A file system below the tests' folder whose mounts can map ids.
+    IdMap,
     /// The file `ns_last_pid`, with which a process id can be given out again.
     LastPid,
 }
@@ -111,6 +113,7 @@ impl Need {
             Need::TwoProcessors => file("/sys/devices/system/cpu/cpu1", "only one processor"),
             Need::Resctrl => file("/sys/fs/resctrl/schemata", "no resctrl filesystem"),
             Need::LastPid => file("/proc/sys/kernel/ns_last_pid", "no ns_last_pid"),
+            Need::IdMap => no_id_maps(),
             Need::Overlayfs => reads("/proc/filesystems", "overlay", "no overlayfs"),
         }
     }
@@ -134,6 +137,17 @@ fn no_working_ps() -> Option<String> {
     let works =
         Command::new("ps").arg("-ef").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
     (!works).then(|| "ps fails on this kernel".to_string())
+}
+
+/// tmpfs maps ids since Linux 6.3, hostfs never.
+fn no_id_maps() -> Option<String> {
+    let call = Command::new("stat").args(["--file-system", "--format=%T"]).arg(std::env::temp_dir()).output();
+    let kind = call.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_string()).unwrap_or_default();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse::<u32>().ok());
+    let since_6_3 = (numbers.next(), numbers.next()) >= (Some(6), Some(3));
+    let maps = matches!(kind.as_str(), "ext2/ext3" | "xfs" | "btrfs") || kind == "tmpfs" && since_6_3;
+    (!maps).then(|| format!("no id-mapped mounts of {kind} on this kernel"))
 }
 
 fn controller(name: &str) -> Option<String> {

@@ -247,7 +247,7 @@ fn a_refused_step_is_on_the_slate() {
     let dir = directory();
     let mut column = Column::below(dir.path());
     let (missing, after) = (column.text("/no/such/directory"), column.text("/made"));
-    column.steps.extend([Step::PlainRootfs { path: missing }, Step::MakeDirectory { path: after }]);
+    column.steps.extend([Step::PlainRootfs { path: missing }, Step::MakeDirectory { path: after, ordinary: 0 }]);
     let end = column.run();
     end.refused(2, end.fault.expect("a fault").call, Errno::NOENT);
     assert_eq!(end.fault.and_then(|fault| runtime_init::sys::name(fault.call)), Some("openat2"));
@@ -382,13 +382,13 @@ fn directories_are_made_inside_the_root_cve_2024_45310() {
     symlink("../../../../../../escaped", dir.path().join("link")).expect("new");
     let mut column = Column::below(dir.path());
     let path = column.text("/link/x");
-    column.steps.push(Step::MakeDirectory { path });
+    column.steps.push(Step::MakeDirectory { path, ordinary: 0 });
     column.run().fine();
     assert!(dir.path().join("escaped/x").is_dir());
     let mut column = Column::below(dir.path());
     symlink("loop", dir.path().join("loop")).expect("new");
     let path = column.text("/loop/x");
-    column.steps.push(Step::MakeDirectory { path });
+    column.steps.push(Step::MakeDirectory { path, ordinary: 0 });
     assert_eq!(column.run().fault.map(|fault| fault.errno), Some(Errno::LOOP));
 }
 

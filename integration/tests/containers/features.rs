@@ -53,10 +53,14 @@ fn feat_10_every_mount_option_is_recognised(runtime: &Runtime) {
     let mut container = Container::new(runtime);
     let options = words(&features(&container)["mountOptions"]);
     assert!(options.iter().any(|option| option == "rro"));
+    assert!(options.iter().any(|option| option == "idmap") && options.iter().any(|option| option == "tmpcopyup"));
     for option in options.iter().filter(|option| !["bind", "rbind", "remount"].contains(&option.as_str())) {
         container.bundle.edit(|config| config["mounts"].as_array_mut().unwrap().truncate(7));
         container.bundle.mount("/tmp", "tmpfs", "tmpfs", &[option]);
-        container.run().ok();
+        match option.as_str() {
+            "idmap" | "ridmap" => drop(container.run().fails_with("no user namespace whose mappings could be used")),
+            _ => drop(container.run().ok()),
+        }
     }
 }
 

@@ -11,8 +11,10 @@ cases! {
         cfg_11_mounts_keep_their_order,
         cfg_11_a_later_mount_covers_an_earlier_one,
         cfg_11_a_source_made_by_an_earlier_mount,
+        cfg_11_trees_of_earlier_mounts_are_sources,
         cfg_12_destination_is_required,
         cfg_13_relative_destination_is_taken_from_the_root,
+        cfg_13_destination_that_begins_with_the_root,
         cfg_14_source_is_optional,
         cfg_15_relative_source_is_taken_from_the_bundle,
         cfg_15_missing_source_is_refused,
@@ -22,6 +24,7 @@ cases! {
         cfg_42_links_in_the_destination_stay_inside,
         cfg_42_dots_in_the_destination_stay_inside,
         cfg_42_loop_in_the_destination_is_refused,
+        cfg_42_the_root_itself_is_refused,
         cfg_42_file_where_a_directory_is_needed_is_refused,
         cfg_43_missing_mount_points_are_made,
         cfg_43_tmpfs_takes_the_mode_of_what_it_covers,
@@ -30,7 +33,15 @@ cases! {
         sec_4_links_into_proc_are_refused,
         sec_5_proc_as_a_link_is_refused,
         sec_5_sys_as_a_link_is_refused,
+        sec_18_dev_as_a_link_is_refused,
+        sec_18_dev_without_a_mount_as_a_link_is_refused,
         sec_6_chains_of_links_stay_inside,
+    ;
+    Any [UserNs]:
+        cfg_11_trees_of_earlier_mounts_are_sources_in_a_user_namespace,
+        cfg_15_sources_that_the_mapped_root_cannot_reach,
+        cfg_15_missing_source_is_named_in_a_user_namespace,
+        cfg_15_devices_as_sources_in_a_user_namespace,
     ;
 }
 
@@ -67,6 +78,39 @@ fn cfg_11_a_source_made_by_an_earlier_mount(runtime: &Runtime) {
     assert_eq!(container.run().ok().text(), "found");
 }
 
+/// A tree of binds, some over links, of which parts are bound again: as in the tests of runc.
+fn trees_of_earlier_mounts(container: &mut Container) {
+    let folder = host_folder(container, "source");
+    for (top, sub) in [("a", "x"), ("b", "y"), ("c", "z")] {
+        fs::create_dir_all(folder.join(top).join(sub)).unwrap();
+        fs::write(folder.join(top).join(sub).join("file"), format!("{top}/{sub}")).unwrap();
+        symlink(top, folder.join(format!("link-{top}"))).unwrap();
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let rootfs = text(&container.bundle.rootfs()).to_string();
+    for (source, target) in [("a", "/m"), ("link-b", "/m/x"), ("c", "/m/x/y"), ("link-a", "/m/x/y/z")] {
+        container.bundle.mount(target, "none", text(&folder.join(source)), &["bind", "rprivate"]);
+    }
+    for (source, target) in [("m/x", "m/x/y/z/x"), ("m/x/y", "m/x/y/z"), ("m", "final")] {
+        let (source, target) = (format!("{rootfs}/{source}"), format!("/{target}"));
+        container.bundle.mount(&target, "none", &source, &["rbind", "rprivate"]);
+    }
+    container.bundle.args(["/bin/cat", "/final/x/y/z/z/x/y/z/x/file"]);
+}
+
+fn cfg_11_trees_of_earlier_mounts_are_sources(runtime: &Runtime) {
+    let mut container = Container::new(runtime);
+    trees_of_earlier_mounts(&mut container);
+    assert_eq!(container.run().ok().text(), "a/x");
+}
+
+fn cfg_11_trees_of_earlier_mounts_are_sources_in_a_user_namespace(runtime: &Runtime) {
+    let mut container = Container::new(runtime);
+    container.bundle.user_namespace(100_000);
+    trees_of_earlier_mounts(&mut container);
+    assert_eq!(container.run().ok().text(), "a/x");
+}
+
 fn cfg_12_destination_is_required(runtime: &Runtime) {
     let mut container = Container::sleeper(runtime);
     container.bundle.push("/mounts", json!({"type": "tmpfs", "source": "tmpfs"}));
@@ -85,6 +129,13 @@ fn cfg_13_relative_destination_is_taken_from_the_root(runtime: &Runtime) {
     container.bundle.args(["/bin/cat", "/proc/self/mountinfo"]);
     let output = container.run_call(&[]).cwd("/").run().ok();
     assert_eq!(Mounts::of(output.text()).at("/data/x").kind, "tmpfs");
+}
+
+fn cfg_13_destination_that_begins_with_the_root(runtime: &Runtime) {
+    let mut container = Container::new(runtime);
+    let target = container.bundle.inside("/below/x");
+    container.bundle.mount(text(&target), "tmpfs", "tmpfs", &[]);
+    assert_eq!(Mounts::inside(&mut container).at("/below/x").kind, "tmpfs");
 }
 
 fn cfg_14_source_is_optional(runtime: &Runtime) {
@@ -114,6 +165,44 @@ fn cfg_15_missing_source_is_refused(runtime: &Runtime) {
     assert!(message.contains("nowhere"), "{message}");
     container.bundle.remove("/mounts/7/source");
     refused(&container);
+}
+
+/// Two folders that only the host's root may enter, one of them another user's.
+fn cfg_15_sources_that_the_mapped_root_cannot_reach(runtime: &Runtime) {
+    let mut container = Container::sh(runtime, "cat /one/file /two /three/file; touch /one/new");
+    for (name, owner) in [("closed", 0), ("other", 1234)] {
+        let folder = host_folder(&container, name);
+        fs::create_dir(folder.join("dir")).unwrap();
+        fs::write(folder.join("dir/file"), format!("{name}\n")).unwrap();
+        fs::set_permissions(folder.join("dir"), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&folder, Some(owner), Some(owner)).unwrap();
+    }
+    let folder = container.folder().to_path_buf();
+    symlink("closed/dir", folder.join("link")).unwrap();
+    container.bundle.user_namespace(100_000);
+    container.bundle.mount("/one", "none", text(&folder.join("closed/dir")), &["bind"]);
+    container.bundle.mount("/two", "none", text(&folder.join("other/dir/file")), &["rbind", "ro"]);
+    container.bundle.mount("/three", "none", text(&folder.join("link")), &["rbind", "nosuid"]);
+    assert_eq!(container.run().ok().text(), "closed\nother\nclosed");
+    assert!(folder.join("closed/dir/new").exists());
+}
+
+fn cfg_15_missing_source_is_named_in_a_user_namespace(runtime: &Runtime) {
+    let mut container = Container::sleeper(runtime);
+    container.bundle.user_namespace(100_000).mount("/d", "none", "nowhere", &["bind"]);
+    let message = refused(&container);
+    assert!(message.contains("mounts[7].source") && message.contains("nowhere"), "{message}");
+}
+
+fn cfg_15_devices_as_sources_in_a_user_namespace(runtime: &Runtime) {
+    let script = "stat -c '%F %t:%T' /dev/mine /m/zero; head -c 3 /dev/mine | wc -c; echo x > /m/zero && echo written";
+    let mut container = Container::sh(runtime, script);
+    container.bundle.user_namespace(100_000);
+    container.bundle.mount("/dev/mine", "none", "/dev/zero", &["bind", "nosuid"]);
+    container.bundle.mount("/m/zero", "none", "/dev/zero", &["rbind", "rprivate"]);
+    let line = "character special file 1:5\n";
+    assert_eq!(container.run().ok().text(), format!("{line}{line}3\nwritten"));
 }
 
 fn cfg_16_bind_is_a_matter_of_the_options(runtime: &Runtime) {
@@ -179,6 +268,20 @@ fn cfg_42_loop_in_the_destination_is_refused(runtime: &Runtime) {
         container.bundle.edit(|config| config["mounts"].as_array_mut().unwrap().truncate(7));
         container.bundle.mount(destination, "tmpfs", "tmpfs", &[]);
         refused(&container);
+    }
+}
+
+/// A mount over the root would be there, and nobody would see it.
+fn cfg_42_the_root_itself_is_refused(runtime: &Runtime) {
+    let outer = Container::new(runtime);
+    let source = host_folder(&outer, "source");
+    for (destination, kind) in [("/", "tmpfs"), ("/a/..", "tmpfs"), ("/link", "tmpfs"), ("/link", "none"), ("/", "none")] {
+        let mut container = Container::sleeper(runtime);
+        symlink("tmp/..", container.bundle.inside("/link")).unwrap();
+        let options: &[&str] = if kind == "none" { &["bind"] } else { &[] };
+        container.bundle.mount(destination, kind, text(&source), options);
+        let message = refused(&container);
+        assert!(message.contains("mounts[7]"), "{destination}: {message}");
     }
 }
 
@@ -263,13 +366,17 @@ fn sec_4_links_into_proc_are_refused(runtime: &Runtime) {
     }
 }
 
-/// A link in place of a kernel file system's mount point is refused, and where it leads nothing changes.
-fn link_is_refused(runtime: &Runtime, name: &str) {
+/// A link in place of a mount point that masks, nodes or links are meant for is refused, and where it leads nothing changes.
+fn link_is_refused(runtime: &Runtime, name: &str, mounted: bool) {
     let canary = host_folder(&Container::new(runtime), "unused");
     let targets = ["/elsewhere/x", "elsewhere/x", "/nowhere/at/all", "../../../canary", "link", "/tmp/.."];
     for target in targets.into_iter().chain([text(&canary)]) {
-        let container = Container::sleeper(runtime);
+        let mut container = Container::sleeper(runtime);
         let canary = host_folder(&container, "canary");
+        container.bundle.edit(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mounted || mount["destination"] != name);
+        });
         fs::create_dir_all(container.bundle.inside("/elsewhere/x")).unwrap();
         symlink("/elsewhere/x", container.bundle.inside("/link")).unwrap();
         fs::remove_dir(container.bundle.inside(name)).unwrap();
@@ -282,11 +389,19 @@ fn link_is_refused(runtime: &Runtime, name: &str) {
 }
 
 fn sec_5_proc_as_a_link_is_refused(runtime: &Runtime) {
-    link_is_refused(runtime, "/proc");
+    link_is_refused(runtime, "/proc", true);
 }
 
 fn sec_5_sys_as_a_link_is_refused(runtime: &Runtime) {
-    link_is_refused(runtime, "/sys");
+    link_is_refused(runtime, "/sys", true);
+}
+
+fn sec_18_dev_as_a_link_is_refused(runtime: &Runtime) {
+    link_is_refused(runtime, "/dev", true);
+}
+
+fn sec_18_dev_without_a_mount_as_a_link_is_refused(runtime: &Runtime) {
+    link_is_refused(runtime, "/dev", false);
 }
 
 /// 38 links in a row still lead somewhere, and to the inside.

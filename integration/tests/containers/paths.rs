@@ -10,6 +10,7 @@ use std::path::Path;
 cases! {
     Any:
         lnx_154_masked_files_and_directories_are_empty,
+        lnx_154_masked_paths_given_twice_are_covered_once,
         lnx_154_masked_paths_that_are_missing_are_ignored,
         lnx_154_masked_file_takes_no_writes,
         lnx_155_masked_paths_are_absolute,
@@ -60,6 +61,16 @@ fn lnx_154_masked_paths_in_a_user_namespace(runtime: &Runtime) {
     let output = container.run().ok();
     assert!(!output.text().contains("secret") && !output.text().contains("inner"), "{output}");
     assert!(output.text().contains("Read-only file system"), "{output}");
+}
+
+fn lnx_154_masked_paths_given_twice_are_covered_once(runtime: &Runtime) {
+    let mut container = Container::new(runtime);
+    masked(&mut container);
+    container.bundle.set("/linux/maskedPaths", json!(["/file", "/dir", "/file", "/dir"]));
+    let mounts = Mounts::inside(&mut container);
+    for point in ["/file", "/dir"] {
+        assert_eq!(mounts.points().iter().filter(|found| **found == point).count(), 1, "{mounts:?}");
+    }
 }
 
 fn lnx_154_masked_paths_that_are_missing_are_ignored(runtime: &Runtime) {

@@ -5,6 +5,7 @@
 use crate::fault::Result;
 use crate::run::View;
 use crate::step::{Gate, Slot};
+use crate::sys::fd::Fd;
 use crate::sys::net::send_with_fd;
 use crate::sys::process::{Born, clone, exit, fork3};
 
@@ -17,10 +18,15 @@ pub fn birth(view: &View<'_>, namespaces: u32, cgroup: Option<Slot>) -> Result {
     match fork3(clone::PARENT | u64::from(namespaces), cgroup)? {
         Born::Child => Ok(()),
         Born::Parent(pid, pidfd) => {
-            let mut message = [Gate::Born as u8, 0, 0, 0, 0];
-            message[1..].copy_from_slice(&pid.to_ne_bytes());
-            send_with_fd(view.frame.gate(), &message, pidfd)?;
+            tell(view, pid, pidfd)?;
             exit(0)
         }
     }
+}
+
+/// Tells the host of a process.
+pub fn tell(view: &View<'_>, pid: i32, pidfd: Fd) -> Result {
+    let mut message = [Gate::Born as u8, 0, 0, 0, 0];
+    message[1..].copy_from_slice(&pid.to_ne_bytes());
+    send_with_fd(view.frame.gate(), &message, pidfd)
 }

@@ -25,7 +25,7 @@ pub fn open_null(cx: &mut Context) -> Result {
 }
 
 /// The kernel's encoding of a device number (`new_encode_dev`).
-const fn number(device: (u32, u32)) -> u32 {
+pub const fn number(device: (u32, u32)) -> u32 {
     device.1 & 0xff | device.0 << 8 | (device.1 & !0xff) << 12
 }
 

@@ -87,6 +87,10 @@ checks! {
     MAPS = 11, "check: the user namespace has other id maps";
     /// A directory is to be mounted on a file, or a file on a directory.
     MOUNT_KIND = 9, "check: source and destination are not both directories, or both files";
+    /// A mount is to cover the whole root.
+    ROOT = 12, "check: the destination is the root itself";
+    /// Directories to be copied are nested too deep.
+    DEPTH = 13, "check: directories are nested deeper than 128";
     /// A path or a name is longer than the kernel takes.
     LENGTH = 8, "check of the length";
 }

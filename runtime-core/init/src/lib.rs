@@ -15,6 +15,7 @@
 extern crate std;
 
 mod birth;
+mod copy;
 mod creds;
 mod devices;
 pub mod fault;

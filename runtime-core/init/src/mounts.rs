@@ -5,16 +5,39 @@
 use core::ffi::CStr;
 
 use crate::fault::{Call, Errno, Fault, Result};
-use crate::run::{Context, View};
-use crate::step::{MountRecord, Slot, Text, Words};
+use crate::run::{Context, View, wait_at};
+use crate::step::{Gate, MountRecord, SOURCE_GIVEN, SOURCE_WITH_SUBMOUNTS, Slot, Text, Words};
 use crate::sys::fd::{self, Closing, Fd, kind, open};
 use crate::sys::mount::{self, MountAttr, attr, propagation};
-use crate::{path, proc};
+use crate::sys::net::receive;
+use crate::{copy, path, proc};
+
+/// Shows the host init's copy of its mounts. What the host finds in it, with rights that the root of a user namespace lacks,
+/// is still a part of the copy, in which the kernel keeps flags locked.
+pub fn show(view: &View<'_>) -> Result {
+    let top = Closing(fd::openat2(Fd::CWD, c"/", open::PATH | open::DIRECTORY, 0)?);
+    wait_at(view, Gate::Trees, Some(top.0))
+}
 
 /// Opens a source in init's copy of the host's mounts and keeps the tree in `slot`.
-pub fn open_source(view: &View<'_>, slot: Slot, source: Text, recursive: bool) -> Result {
-    let tree = Closing(mount::clone_tree(Fd::CWD, view.frame.text(source), recursive)?);
+pub fn open_source(view: &View<'_>, slot: Slot, source: Text, flags: u32) -> Result {
+    let recursive = flags & SOURCE_WITH_SUBMOUNTS != 0;
+    let given = if flags & SOURCE_GIVEN != 0 { given(view)? } else { None };
+    let tree = Closing(match given {
+        Some(found) => mount::clone_tree(found.0, c"", recursive)?,
+        // The host's way ends at magic links, and where it may not pass: init's own may go on.
+        None => mount::clone_tree(Fd::CWD, view.frame.text(source), recursive)?,
+    });
     fd::dup_onto(tree.0, view.slot(slot))
+}
+
+/// What the host found at a path, if it found something.
+fn given(view: &View<'_>) -> Result<Option<Closing>> {
+    let mut byte = [0];
+    match receive(view.frame.gate(), &mut byte)? {
+        (1, found) if byte[0] == Gate::Trees as u8 => Ok(found.map(Closing)),
+        _ => Err(Fault::new(Call::GATE, Errno(32))),
+    }
 }
 
 /// Carries out one mount.
@@ -31,20 +54,16 @@ pub fn mount(view: &View<'_>, cx: &Context, words: Words) -> Result {
         MountRecord::FROM_ROOT => {
             let source = path::find(cx.root, view.frame.text(Text(record.what)), 0)?;
             let recursive = has(&record, MountRecord::WITH_SUBMOUNTS);
-            tree(cx, mount::clone_tree(source.0, c"", recursive)?, &record, target)
+            tree(view, cx, mount::clone_tree(source.0, c"", recursive)?, &record, target)
         }
-        _ => tree(cx, view.slot(Slot(record.slot)), &record, target),
+        _ => tree(view, cx, view.slot(Slot(record.slot)), &record, target),
     }
 }
 
 fn filesystem(view: &View<'_>, cx: &Context, record: &MountRecord, target: &CStr) -> Result {
     let covered = path::find(cx.root, target, open::DIRECTORY).and_then(|found| fd::stat(found.0)).ok();
-    let target = if has(record, MountRecord::WITH_ORDINARY_TARGET) {
-        ordinary_directory(cx.root, target)?
-    } else {
-        path::make_directory(cx.root, target)?
-    };
-    outside_procfs(target.0, record)?;
+    let target = directory(cx, target, has(record, MountRecord::WITH_ORDINARY_TARGET))?;
+    may_be_covered(cx, target.0, record)?;
     let fs = Closing(mount::fsopen(view.frame.text(Text(record.what)))?);
     if record.source != MountRecord::NO_TEXT {
         mount::fs_string(fs.0, c"source", view.frame.text(Text(record.source)))?;
@@ -57,22 +76,31 @@ fn filesystem(view: &View<'_>, cx: &Context, record: &MountRecord, target: &CStr
         mount::fsmount(fs.0, record.set.into())
     });
     let mounted = Closing(made.inspect_err(|_| explain(view, fs.0))?);
+    if has(record, MountRecord::WITH_COPY) {
+        copy::directory(target.0, mounted.0)?;
+    }
+    map_ids(view, mounted.0, record)?;
     spread(mounted.0, record)?;
     mount::attach(mounted.0, target.0)?;
     if has(record, MountRecord::WITH_HOLD) { fd::dup_onto(mounted.0, view.slot(Slot(record.slot))) } else { Ok(()) }
 }
 
-fn tree(cx: &Context, tree: Fd, record: &MountRecord, target: &CStr) -> Result {
+fn tree(view: &View<'_>, cx: &Context, tree: Fd, record: &MountRecord, target: &CStr) -> Result {
     if has(record, MountRecord::WITH_PROCFS_SOURCE) && !proc::is_root(tree)? {
         return Err(Fault::new(Call::PROCFS, Errno::INVAL));
     }
     let is_directory = fd::stat(tree)?.is(kind::DIR);
-    let target = if is_directory { path::make_directory(cx.root, target)? } else { path::make_file(cx.root, target)? };
+    let target = if is_directory {
+        directory(cx, target, has(record, MountRecord::WITH_ORDINARY_TARGET))?
+    } else {
+        path::make_file(cx.root, target)?
+    };
     if fd::stat(target.0)?.is(kind::DIR) != is_directory {
         // The kernel would say EINVAL.
         return Err(Fault::new(Call::MOUNT_KIND, Errno::NOTDIR));
     }
-    outside_procfs(target.0, record)?;
+    may_be_covered(cx, target.0, record)?;
+    map_ids(view, tree, record)?;
     spread(tree, record)?;
     let own = MountAttr { set: record.set.into(), clear: record.clear.into(), ..MountAttr::default() };
     if !own.is_empty() {
@@ -82,9 +110,18 @@ fn tree(cx: &Context, tree: Fd, record: &MountRecord, target: &CStr) -> Result {
     fd::close(tree)
 }
 
+/// The ids of a mount can be mapped by who controls its file system only, which is the host.
+fn map_ids(view: &View<'_>, mounted: Fd, record: &MountRecord) -> Result {
+    if has(record, MountRecord::WITH_IDS) { wait_at(view, Gate::Trees, Some(mounted)) } else { Ok(()) }
+}
+
 /// A link of the image must not lead a mount into procfs, where it could cover what a mask is meant for. The root of
-/// a procfs is what a later entry for the same place covers.
-fn outside_procfs(target: Fd, record: &MountRecord) -> Result {
+/// a procfs is what a later entry for the same place covers. Nothing covers the root: nobody would see it.
+fn may_be_covered(cx: &Context, target: Fd, record: &MountRecord) -> Result {
+    let (found, root) = (fd::stat(target)?, fd::stat(cx.root)?);
+    if (found.mount, found.ino) == (root.mount, root.ino) {
+        return Err(Fault::new(Call::ROOT, Errno::BUSY));
+    }
     let inside = fd::filesystem(target)? == proc::MAGIC && !proc::is_root(target)?;
     if inside && !has(record, MountRecord::WITH_PROCFS_TARGET) {
         return Err(Fault::new(Call::ORDINARY_DIRECTORY, Errno::INVAL));
@@ -145,8 +182,17 @@ fn explain(view: &View<'_>, fs: Fd) {
     }
 }
 
-/// `/proc` and `/sys` must be ordinary directories: reached over a link, they would be mounted elsewhere and
-/// the masks would miss them (CVE-2019-19921).
+/// Makes a directory.
+pub fn make_directory(cx: &Context, target: &CStr, ordinary: bool) -> Result {
+    directory(cx, target, ordinary).map(drop)
+}
+
+fn directory(cx: &Context, target: &CStr, ordinary: bool) -> Result<Closing> {
+    if ordinary { ordinary_directory(cx.root, target) } else { path::make_directory(cx.root, target) }
+}
+
+/// `/proc`, `/sys` and `/dev` must be ordinary directories: reached over a link, they would be mounted elsewhere and
+/// the masks would miss them (CVE-2019-19921), or nodes be made where a link leads (CVE-2026-41579).
 fn ordinary_directory(root: Fd, target: &CStr) -> Result<Closing> {
     match path::find_ordinary(root, target, open::DIRECTORY) {
         Err(fault) if fault.is(Errno::NOENT) => path::make_directory(root, target),

@@ -5,16 +5,37 @@
 use core::ffi::CStr;
 
 use crate::fault::{Call, Errno, Fault, Result};
-use crate::proc;
-use crate::run::View;
-use crate::step::{Ns, Words};
+use crate::run::{View, wait_for};
+use crate::step::{Gate, Ns, Words};
 use crate::sys::fd::{self, Closing, open};
-use crate::sys::process;
+use crate::sys::process::{self, Born};
+use crate::{birth, proc};
 
 /// A new time namespace with its offsets. It is entered by children only, so a birth has to follow.
 pub fn time_offsets(offsets: &CStr) -> Result {
     process::unshare(Ns::Time.flag())?;
     if offsets.is_empty() { Ok(()) } else { proc::write_own(c"/proc/self/timens_offsets", offsets) }
+}
+
+/// A user namespace that is there for its id maps only: the host writes them and keeps it by a descriptor. Its process does
+/// nothing, and ends when the pipe does, which is with this one at the latest.
+pub fn hold_user_namespace(view: &View<'_>) -> Result {
+    let (end, hold) = process::pipe()?;
+    let (end, hold) = (Closing(end), Closing(hold));
+    match process::fork3(Ns::User.flag().into(), None)? {
+        Born::Child => {
+            drop(hold);
+            let _: Result<usize> = fd::read(end.0, &mut [0]);
+            process::exit(0)
+        }
+        Born::Parent(pid, pidfd) => {
+            let pidfd = Closing(pidfd);
+            let done = birth::tell(view, pid, pidfd.0).and_then(|()| wait_for(view, Gate::Mapped));
+            drop(hold);
+            process::wait(pid)?;
+            done
+        }
+    }
 }
 
 /// Root of the new user namespace: the ids of the caller may not be mapped in it, and would then not even

@@ -8,6 +8,7 @@ use crate::slate::Slate;
 use crate::step::{Gate, Slot, Step};
 use crate::sys::fd::{self, Fd};
 use crate::sys::memory::Mapping;
+use crate::sys::net::send_with_fd;
 use crate::sys::process::{self, CapSets, Prctl};
 use crate::{birth, creds, devices, hooks, mounts, namespaces, proc, program, rootfs};
 
@@ -82,7 +83,9 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::TimeOffsets { offsets } => namespaces::time_offsets(frame.text(offsets)),
         Step::CheckMaps { uid, gid } => namespaces::check_maps(view, uid, gid),
         Step::Birth { namespaces, cgroup } => birth::birth(view, namespaces, cgroup),
-        Step::Await { gate } => wait_at(view, gate),
+        Step::HoldUserNamespace {} => namespaces::hold_user_namespace(view),
+        Step::Await { gate: Gate::Trees } => mounts::show(view),
+        Step::Await { gate } => wait_at(view, gate, None),
         Step::BecomeRoot {} => namespaces::become_root(),
         Step::Session {} => process::setsid(),
         Step::AllCpus {} => process::all_cpus(),
@@ -91,7 +94,7 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::Domainname { name } => process::set_domainname(frame.text(name)),
         Step::Loopback {} => crate::sys::net::raise_loopback(),
         Step::Propagation { kind } => rootfs::propagation(kind, true),
-        Step::OpenSource { slot, path, recursive } => mounts::open_source(view, slot, path, recursive == 1),
+        Step::OpenSource { slot, path, flags } => mounts::open_source(view, slot, path, flags),
         Step::OpenNull {} => devices::open_null(cx),
         Step::OpenProc {} => proc::open(cx),
         Step::Rootfs { path, slot, propagation } => rootfs::attach(view, cx, path, slot, propagation),
@@ -102,7 +105,7 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::DeviceBind { path, slot } => devices::bind(view, cx, path, slot),
         Step::Symlink { path, target } => devices::symlink(view, cx, path, target),
         Step::Ptmx {} => devices::ptmx(cx),
-        Step::MakeDirectory { path } => crate::path::make_directory(cx.root, frame.text(path)).map(drop),
+        Step::MakeDirectory { path, ordinary } => mounts::make_directory(cx, frame.text(path), ordinary == 1),
         Step::Sysctl { path, value } => proc::sysctl(cx, frame.text(path), frame.text(value)),
         Step::ReadonlyPath { path } => mounts::readonly_path(cx, frame.text(path)),
         Step::MaskPath { path } => mounts::mask_path(cx, frame.text(path)),
@@ -142,12 +145,20 @@ fn reset_inherited() -> Result {
     fd::cloexec_from(3)
 }
 
-/// Tells the host where init stands and waits for its byte. An end of file means that the host is gone.
-fn wait_at(view: &View<'_>, gate: Gate) -> Result {
-    let fd = view.frame.gate();
-    fd::write(fd, &[gate as u8])?;
+/// Tells the host where init stands, shows it something if it needs that, and waits for its byte.
+pub(crate) fn wait_at(view: &View<'_>, gate: Gate, shown: Option<Fd>) -> Result {
+    let (socket, message) = (view.frame.gate(), [gate as u8]);
+    match shown {
+        Some(fd) => send_with_fd(socket, &message, fd)?,
+        None => drop(fd::write(socket, &message)?),
+    }
+    wait_for(view, gate)
+}
+
+/// Waits for the host's byte. An end of file means that the host is gone.
+pub(crate) fn wait_for(view: &View<'_>, gate: Gate) -> Result {
     let mut go = [0];
-    match fd::read(fd, &mut go)? {
+    match fd::read(view.frame.gate(), &mut go)? {
         1 if go[0] == gate as u8 => Ok(()),
         _ => Err(Fault::new(Call::GATE, Errno(32))),
     }

@@ -164,7 +164,7 @@ impl MountRecord {
     pub const NO_TEXT: u32 = u32::MAX;
     /// Take everything below the source along.
     pub const WITH_SUBMOUNTS: u32 = 1;
-    /// The target must be an ordinary directory, not reached over a symbolic link (CVE-2019-19921).
+    /// The target must be an ordinary directory, not reached over a symbolic link (CVE-2019-19921, CVE-2026-41579).
     pub const WITH_ORDINARY_TARGET: u32 = 2;
     /// A tmpfs takes the mode of the directory it covers.
     pub const WITH_MODE_OF_TARGET: u32 = 4;
@@ -176,6 +176,10 @@ impl MountRecord {
     pub const WITH_PROCFS_SOURCE: u32 = 32;
     /// The target may lie in a procfs.
     pub const WITH_PROCFS_TARGET: u32 = 64;
+    /// The host maps the ids of the mount before it is attached.
+    pub const WITH_IDS: u32 = 128;
+    /// What the mount covers is copied into it.
+    pub const WITH_COPY: u32 = 256;
 
     /// The record as words.
     #[must_use]
@@ -221,6 +225,11 @@ impl MountRecord {
         }
     }
 }
+
+/// In [`Step::OpenSource`]: with everything mounted below.
+pub const SOURCE_WITH_SUBMOUNTS: u32 = 1;
+/// In [`Step::OpenSource`]: the host has looked the path up with its own rights, and sends what it found.
+pub const SOURCE_GIVEN: u32 = 2;
 
 /// A value that takes one or two places of a record.
 trait Field: Sized {
@@ -390,8 +399,8 @@ steps! {
     13 Loopback {}
     /// `mount_setattr(/, AT_RECURSIVE)`—before the first mount, so that nothing reaches the host.
     14 Propagation { /** `MS_*` propagation */ kind: u32 }
-    /// `openat2`, `open_tree(OPEN_TREE_CLONE)`—a source, opened in the container's copy of the host's mounts before anything of the container is looked at.
-    15 OpenSource { /** where it is kept */ slot: Slot, /** path on the host */ path: Text, /** 1: with all mounts below */ recursive: u32 }
+    /// `recvmsg`, `open_tree(OPEN_TREE_CLONE)`—a source, opened in the container's copy of the host's mounts before anything of the container is looked at.
+    15 OpenSource { /** where it is kept */ slot: Slot, /** path on the host */ path: Text, /** [`SOURCE_WITH_SUBMOUNTS`], [`SOURCE_GIVEN`] */ flags: u32 }
     /// `openat2(/dev/null)`, `statx`—our own null device, for masks (CVE-2025-31133).
     16 OpenNull {}
     /// `fsopen(proc)`, `fsmount`—our own procfs, for sysctls and labels (CVE-2019-16884, rule R4).
@@ -412,8 +421,8 @@ steps! {
     24 Symlink { /** path of the link */ path: Text, /** what it says */ target: Text }
     /// `unlinkat`, `symlinkat(pts/ptmx)`—`/dev/ptmx` is always the container's own.
     25 Ptmx {}
-    /// `mkdirat`—the working directory exists.
-    26 MakeDirectory { /** path */ path: Text }
+    /// `mkdirat`—a directory exists.
+    26 MakeDirectory { /** path */ path: Text, /** 1: and no link leads to it (CVE-2026-41579) */ ordinary: u32 }
     /// `openat2(own procfs)`, `write`—a sysctl.
     27 Sysctl { /** path below `/proc/sys` */ path: Text, /** the value */ value: Text }
     /// `open_tree`, `mount_setattr(RDONLY, AT_RECURSIVE)`, `move_mount`—a path becomes read-only, with everything below.
@@ -462,6 +471,8 @@ steps! {
     47 Keyring { /** its name */ name: Text }
     /// `clone3`, `execve`, `poll`, `wait4`—a hook that runs in the container's namespaces.
     49 Hook { /** see [`crate::hooks`] */ record: Words }
+    /// `clone3(CLONE_NEWUSER)`, `read`, `wait4`—a user namespace for the host to keep: with it the ids of a mount are mapped.
+    52 HoldUserNamespace {}
     /// `umount2(MNT_DETACH)`, or `fsopen(tmpfs)`, `move_mount`—a procfs or sysfs of the host, which `--no-pivot` would leave reachable.
     48 Unmount { /** path on the host */ path: Text }
 }

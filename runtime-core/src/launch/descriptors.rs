@@ -41,7 +41,7 @@ impl<'a> Descriptors<'a> {
             SlotUse::Namespace { path, .. } => self.path(slot, path, flag::RDONLY)?,
             SlotUse::Rootfs { path } => self.tree(slot, path, flag::DIRECTORY, true)?,
             SlotUse::Source { path, recursive } => self.tree(slot, path, 0, *recursive)?,
-            SlotUse::Cgroup | SlotUse::Reserved | SlotUse::Start => return Ok(()),
+            SlotUse::Cgroup | SlotUse::Reserved | SlotUse::Given { .. } | SlotUse::Start => return Ok(()),
         };
         self.open[index] = Some(opened);
         Ok(())
@@ -68,7 +68,7 @@ impl<'a> Descriptors<'a> {
         for (place, usage) in self.open.iter_mut().zip(&self.plan.slots) {
             *place = match (usage, dir) {
                 (SlotUse::Cgroup, _) => cgroup.map(|c| duplicate(c.dir_fd())).transpose()?,
-                (SlotUse::Reserved, Some(dir)) => Some(duplicate(dir.as_fd())?),
+                (SlotUse::Reserved | SlotUse::Given { .. }, Some(dir)) => Some(duplicate(dir.as_fd())?),
                 (SlotUse::Start, Some(dir)) => Some(fifo(dir)?),
                 _ => continue,
             };

@@ -4,13 +4,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, sendmsg,
+    socketpair,
+};
 use runtime_init::Gate;
 use runtime_init::sys::owned::adopt_received;
 
@@ -20,12 +23,13 @@ use crate::error::{Result, StepError};
 #[derive(Debug)]
 pub(super) struct Gates {
     socket: OwnedFd,
-    standing: Option<Gate>,
+    /// Where init stands, and what it shows there.
+    standing: Option<(Gate, Option<OwnedFd>)>,
 }
 
 /// What came from init.
 enum Message {
-    Gate(Gate),
+    Gate(Gate, Option<OwnedFd>),
     Born(i32, OwnedFd),
     Closed,
 }
@@ -45,7 +49,7 @@ impl Gates {
         loop {
             match self.receive(patience)? {
                 Some(Message::Born(pid, pidfd)) => return Ok(Some((pid, pidfd))),
-                Some(Message::Gate(gate)) if self.standing.is_none() => self.standing = Some(gate),
+                Some(Message::Gate(gate, fd)) if self.standing.is_none() => self.standing = Some((gate, fd)),
                 _ => return Ok(None),
             }
         }
@@ -54,11 +58,28 @@ impl Gates {
     /// Whether init stands at `gate`, waiting for it to come; `false` if it is gone or silent.
     pub fn reached(&mut self, gate: Gate, patience: Duration) -> Result<bool> {
         if self.standing.is_none()
-            && let Some(Message::Gate(reached)) = self.receive(patience)?
+            && let Some(Message::Gate(reached, fd)) = self.receive(patience)?
         {
-            self.standing = Some(reached);
+            self.standing = Some((reached, fd));
         }
-        Ok(self.standing == Some(gate))
+        Ok(self.standing.as_ref().is_some_and(|(standing, _)| *standing == gate))
+    }
+
+    /// What init shows at the gate at which it stands.
+    pub fn shown(&mut self) -> Option<OwnedFd> {
+        self.standing.as_mut().and_then(|(_, fd)| fd.take())
+    }
+
+    /// Sends init what it waits for behind [`Gate::Trees`], or that there is nothing.
+    pub fn give(&self, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+        let numbers: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let control = if numbers.is_empty() { &[][..] } else { &rights };
+        let bytes = [IoSlice::new(&[Gate::Trees as u8])];
+        match sendmsg::<()>(self.socket.as_raw_fd(), &bytes, control, MsgFlags::MSG_NOSIGNAL, None) {
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(StepError::host(None, "hand init a file", "sendmsg", errno).into()),
+        }
     }
 
     /// Lets init pass. If it is gone meanwhile, the next wait says so.
@@ -104,7 +125,7 @@ fn read(bytes: &[u8], fd: Option<OwnedFd>) -> Message {
         ([gate, a, b, c, d], Some(fd)) if *gate == Gate::Born as u8 => {
             Message::Born(i32::from_ne_bytes([*a, *b, *c, *d]), fd)
         }
-        ([gate], None) => Gate::from_byte(*gate).map_or(Message::Closed, Message::Gate),
+        ([gate], fd) => Gate::from_byte(*gate).map_or(Message::Closed, |gate| Message::Gate(gate, fd)),
         _ => Message::Closed,
     }
 }

@@ -13,9 +13,9 @@ use crate::at::ConfigPath;
 use crate::error::{Error, Need, Result, StepError};
 use crate::plan::{IdMaps, IdRange};
 
-/// Writes both maps of the process `pid`. Init lives and stands at a gate, so the pid is still its own.
-pub(super) fn write(maps: &IdMaps, pid: i32) -> Result<()> {
-    let (uid, gid) = (ConfigPath::new("linux.uidMappings"), ConfigPath::new("linux.gidMappings"));
+/// Writes both maps of the process `pid`, which `at` asks for. It stands at a gate, so the pid is still its own.
+pub(super) fn write(maps: &IdMaps, pid: i32, at: &ConfigPath) -> Result<()> {
+    let (uid, gid) = (at.field("uidMappings"), at.field("gidMappings"));
     if maps.by_helpers {
         run("newuidmap", pid, &maps.uid, uid)?;
         return run("newgidmap", pid, &maps.gid, gid);

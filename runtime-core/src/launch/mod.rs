@@ -12,6 +12,7 @@ mod hooks;
 mod id_maps;
 mod report;
 mod start;
+mod trees;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -122,12 +123,29 @@ struct Launch<'a> {
     cgroup: Option<Cgroup>,
     /// The process whose namespaces are joined.
     target: Option<BorrowedFd<'a>>,
+    /// The top of init's own copy of the host's mounts, while sources are looked up in it.
+    top: Option<OwnedFd>,
+    /// User namespaces that are there for their id maps.
+    user_namespaces: Vec<OwnedFd>,
 }
 
 impl<'a> Launch<'a> {
     fn new(plan: &'a Plan, dir: Option<&'a ContainerDir>, stdio: Stdio, cgroup: Option<Cgroup>) -> Self {
         let descriptors = Descriptors::new(plan);
-        Self { plan, dir, stdio, descriptors, frame: None, gates: None, usher: None, init: None, cgroup, target: None }
+        Self {
+            plan,
+            dir,
+            stdio,
+            descriptors,
+            frame: None,
+            gates: None,
+            usher: None,
+            init: None,
+            cgroup,
+            target: None,
+            top: None,
+            user_namespaces: Vec::new(),
+        }
     }
 
     fn run(mut self) -> Result<Init> {
@@ -159,8 +177,11 @@ impl<'a> Launch<'a> {
             HostStep::Born => self.born(),
             HostStep::MapIds => {
                 self.reach(Gate::Mapped)?;
-                id_maps::write(&self.plan.id_maps, self.pid())
+                id_maps::write(&self.plan.id_maps, self.pid(), &crate::ConfigPath::new("linux"))
             }
+            HostStep::HoldUserNamespace(index) => self.hold_user_namespace(*index),
+            HostStep::Give(slot) => self.give(*slot),
+            HostStep::MapTree { maps, recursive } => self.map_tree(*maps, *recursive),
             HostStep::Limit { resource, name, soft, hard } => {
                 self.reach(Gate::Ready)?;
                 let doing = || format!("set {name} to {soft} {hard}");
@@ -173,6 +194,7 @@ impl<'a> Launch<'a> {
             }
             HostStep::Release(gate) => {
                 self.reach(*gate)?;
+                self.top = self.gates()?.shown();
                 self.gates()?.release(*gate)
             }
             HostStep::Created => self.finished(Phase::Waiting),

@@ -25,6 +25,7 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     // The usher: outside, with the caller's rights.
     p.init(Step::ResetInherited {}); //   an embedder's descriptors never meet names of the container (CVE-2024-21626)
     process::oom_score(p)?; //            inherited over birth; lowering it needs the caller's rights
+    mounts::hold_user_namespaces(p); //   by the caller's rights: what maps the ids of mounts
     namespaces::join(p)?; //              host-owned namespaces cannot be joined from a new user namespace
     namespaces::births(p)?; //            the container's process; from here on killing is by its pidfd
 
@@ -34,6 +35,7 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     p.init(Step::AllCpus {}); //          a runtime started from a pinned shell must not pin the container
     namespaces::set_up(p)?; //            names and loopback, while the namespaces are only ours
     rootfs::attach(p)?; //                propagation first, so that no mount reaches the host
+    devices::place(p); //                 where nodes will be; checked before anything is made there
     mounts::mount(p)?; //                 in the order of the configuration
     devices::make(p)?; //                 on the mounts; nodes, links, ptmx
     process::working_directory_exists(p)?; // while the root is writable

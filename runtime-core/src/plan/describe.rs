@@ -38,7 +38,18 @@ impl Plan {
             HostStep::Spawn => "start init, outside".to_owned(),
             HostStep::Born => "take its pidfd".to_owned(),
             HostStep::Hooks(phase) => format!("run {} hooks", phase.name()),
-            HostStep::MapIds => self.describe_maps(),
+            HostStep::MapIds => {
+                format!("{} {}", if self.id_maps.by_helpers { "newuidmap, newgidmap" } else { "write" }, self.id_maps)
+            }
+            HostStep::HoldUserNamespace(index) => {
+                format!("keep a map: {}", self.mount_maps.get(*index).map_or(String::new(), |m| m.maps.to_string()))
+            }
+            HostStep::Give(slot) => format!("look up {}", self.slot_name(*slot)),
+            HostStep::MapTree { maps, recursive } => {
+                let depth = if *recursive { ", with all below" } else { "" };
+                let whose = maps.map_or("container's".to_owned(), |index| format!("{}. kept", index + 1));
+                format!("map its ids, {whose} map{depth}")
+            }
             HostStep::Filter => {
                 format!("compile the filter: {} names", self.filter.as_ref().map_or(0, Profile::names))
             }
@@ -49,22 +60,13 @@ impl Plan {
         }
     }
 
-    fn describe_maps(&self) -> String {
-        let list = |ranges: &[super::IdRange]| {
-            let ranges: Vec<_> = ranges.iter().map(|r| format!("{}→{}+{}", r.inside, r.outside, r.size)).collect();
-            ranges.join(" ")
-        };
-        let by = if self.id_maps.by_helpers { "newuidmap, newgidmap" } else { "write" };
-        format!("{by} uid {} gid {}", list(&self.id_maps.uid), list(&self.id_maps.gid))
-    }
-
     /// What a slot holds.
     pub(crate) fn slot_name(&self, slot: Slot) -> String {
         match self.slots.get(slot.0 as usize) {
             Some(SlotUse::Cgroup) => "the cgroup".to_owned(),
             Some(SlotUse::Namespace { path, ns }) => format!("{} namespace {}", ns.name(), path.display()),
             Some(SlotUse::Rootfs { path }) => format!("root {}", path.display()),
-            Some(SlotUse::Source { path, .. }) => path.display().to_string(),
+            Some(SlotUse::Source { path, .. } | SlotUse::Given { path }) => path.display().to_string(),
             Some(SlotUse::Reserved) => "what was opened".to_owned(),
             Some(SlotUse::Start) => "exec.fifo".to_owned(),
             None => "nothing".to_owned(),
@@ -88,6 +90,7 @@ impl Plan {
             }
             Step::CheckMaps { .. } => "check the id maps of the joined namespace".to_owned(),
             Step::Birth { namespaces, cgroup } => describe_birth(namespaces, cgroup.is_some()),
+            Step::HoldUserNamespace {} => "user namespace for id maps".to_owned(),
             Step::Await { gate } => describe_gate(gate).to_owned(),
             Step::BecomeRoot {} => "become root of the user namespace".to_owned(),
             Step::Session {} => "new session".to_owned(),
@@ -114,7 +117,9 @@ impl Plan {
             Step::DeviceBind { path, .. } => format!("bind the host's {}", self.text(path)),
             Step::Symlink { path, target } => format!("link {} → {}", self.text(path), self.text(target)),
             Step::Ptmx {} => "link /dev/ptmx → pts/ptmx".to_owned(),
-            Step::MakeDirectory { path } => format!("make directory {}", self.text(path)),
+            Step::MakeDirectory { path, ordinary } => {
+                format!("make directory {}{}", self.text(path), if ordinary == 1 { ", by no link" } else { "" })
+            }
             Step::Sysctl { path, value } => {
                 let name = self.text(path).trim_start_matches("sys/").replace('/', ".");
                 format!("sysctl {name} = {}", self.text(value))
@@ -213,6 +218,11 @@ impl Plan {
 
     fn mount_options(&self, record: &MountRecord) -> Vec<String> {
         let mut words: Vec<String> = Vec::new();
+        for (flag, word) in [(MountRecord::WITH_COPY, "tmpcopyup"), (MountRecord::WITH_IDS, "idmap")] {
+            if record.flags & flag != 0 {
+                words.push(word.to_owned());
+            }
+        }
         attributes(record.set, record.clear, "", &mut words);
         attributes(record.set_all, record.clear_all, "r", &mut words);
         for (kind, prefix) in [(record.propagation, ""), (record.propagation_all, "r")] {
@@ -275,7 +285,7 @@ const fn describe_gate(gate: Gate) -> &'static str {
         Gate::Born => "tell its pid",
         Gate::Mapped => "wait for the id maps",
         Gate::Placed => "wait for the cgroup",
-        Gate::Trees => "wait for trees",
+        Gate::Trees => "show its own copy of the mounts",
         Gate::Mounted => "wait for the hooks",
         Gate::Ready => "wait for the limits",
     }

@@ -9,6 +9,7 @@ use runtime_init::sys::fd::kind;
 use runtime_init::{Ns, Slot, Step};
 
 use super::draft::Draft;
+use super::mounts;
 use super::rootfs::reserved;
 use crate::at::ConfigPath;
 use crate::error::{Error, Result};
@@ -123,7 +124,7 @@ pub(super) fn open_inside(p: &mut Draft<'_>) -> Result<()> {
         let at = node.at.clone().unwrap_or_else(|| ConfigPath::new("linux.devices"));
         let slot = reserved(p);
         let path = p.texts.add(&node.path, &at)?;
-        let step = Step::OpenSource { slot, path, recursive: 0 };
+        let step = Step::OpenSource { slot, path, flags: 0 };
         push(p, &node, step);
         p.devices.push(slot);
     }
@@ -134,6 +135,14 @@ fn push(p: &mut Draft<'_>, node: &Node, step: Step) {
     match &node.at {
         Some(at) => p.init_for(at, step),
         None => p.init(step),
+    }
+}
+
+/// Where nothing is mounted on `/dev`, everything goes to the image's own. No link of it may lead elsewhere (CVE-2026-41579).
+pub(super) fn place(p: &mut Draft<'_>) {
+    if mounts::leave_alone(p, "/dev") {
+        let path = p.texts.fixed("/dev");
+        p.init(Step::MakeDirectory { path, ordinary: 1 });
     }
 }
 

@@ -8,7 +8,7 @@ use oci_spec::runtime::{Linux, Process, Spec};
 use runtime_init::{Slot, Step, Text, Words};
 
 use super::namespaces::Namespaces;
-use super::{Act, CgroupPlan, CreateOptions, HostStep, IdMaps, Line, Note, Outline, Plan, SlotUse, Texts};
+use super::{Act, CgroupPlan, CreateOptions, HostStep, IdMaps, Line, MountMaps, Note, Outline, Plan, SlotUse, Texts};
 use crate::at::ConfigPath;
 use crate::bundle::Bundle;
 use crate::error::{Error, Problem, Result};
@@ -31,6 +31,7 @@ pub(super) struct Draft<'a> {
     pub mounts: Vec<super::mounts::Decided>,
     pub devices: super::devices::Opened,
     pub id_maps: IdMaps,
+    pub mount_maps: Vec<MountMaps>,
     pub filter: Option<Profile>,
     pub hooks: super::Hooks,
     pub texts: Texts,
@@ -62,6 +63,7 @@ impl<'a> Draft<'a> {
             mounts: Vec::new(),
             devices: Vec::new(),
             id_maps: IdMaps::default(),
+            mount_maps: Vec::new(),
             filter: None,
             hooks: super::hooks::read(spec)?,
             texts: Texts::default(),
@@ -147,6 +149,7 @@ impl<'a> Draft<'a> {
             cgroup: self.cgroup,
             host: self.host.clone(),
             id_maps: self.id_maps,
+            mount_maps: self.mount_maps,
             filter: self.filter,
             hooks: self.hooks,
             notes: self.notes,

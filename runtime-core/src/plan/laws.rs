@@ -6,7 +6,7 @@ mod specs;
 
 use proptest::prelude::*;
 use runtime_init::frame::{Layout, Parts, Reader, write};
-use runtime_init::step::MountRecord;
+use runtime_init::step::{MountRecord, SOURCE_GIVEN};
 use runtime_init::{Gate, Ns, Slot, Step, Text, Words};
 use serde_json::Value;
 
@@ -64,6 +64,36 @@ fn gates_pair_up(plan: &Plan) {
     }
     assert_eq!(standing, None, "a gate is opened at which nobody stands: {plan}");
     assert!(only(plan, |act| matches!(act, Act::Init(Step::Await { gate: Gate::Ready }))).is_some());
+}
+
+/// Where init needs the caller's rights for a mount, it waits for them, and the host does nothing that init does not wait for.
+fn the_host_helps_with_mounts(plan: &Plan) {
+    let acts: Vec<&Act> = plan.lines.iter().map(|line| &line.act).collect();
+    for pair in acts.windows(2) {
+        let waits = match pair[0] {
+            Act::Init(Step::HoldUserNamespace {}) => matches!(pair[1], Act::Host(HostStep::HoldUserNamespace(_))),
+            Act::Init(Step::Mount { record }) => {
+                let ids = mount_of(plan, *record).flags & MountRecord::WITH_IDS != 0;
+                ids == matches!(pair[1], Act::Host(HostStep::MapTree { .. }))
+            }
+            Act::Host(HostStep::Give(slot)) => {
+                matches!(pair[1], Act::Init(Step::OpenSource { slot: s, flags, .. }) if s == slot && flags & SOURCE_GIVEN != 0)
+            }
+            _ => !matches!(pair[1], Act::Host(HostStep::HoldUserNamespace(_) | HostStep::MapTree { .. })),
+        };
+        assert!(waits, "{pair:?}: {plan}");
+    }
+    let shown = position(plan, |step| matches!(step, Step::Await { gate: Gate::Trees }));
+    let given = position(plan, |step| matches!(step, Step::OpenSource { flags, .. } if flags & SOURCE_GIVEN != 0));
+    assert_eq!(shown.is_some(), given.is_some(), "{plan}");
+    assert!(shown <= given, "{plan}");
+    let joined = position(plan, |step| matches!(step, Step::Join { .. } | Step::Birth { .. }));
+    let held = last_position(plan, |step| matches!(step, Step::HoldUserNamespace {}));
+    assert!(held < joined, "a user namespace is made by who is somewhere else already: {plan}");
+}
+
+fn mount_of(plan: &Plan, record: Words) -> MountRecord {
+    MountRecord::from_words(words_of(plan, record).try_into().expect("a record has its length"))
 }
 
 /// Births are announced; the pid namespace belongs to the last one; the cgroup namespace is joined after it.
@@ -214,7 +244,8 @@ const fn init_does_anyway(step: &Step) -> bool {
             | Step::AllCpus {}
             | Step::Keyring { .. }
             | Step::Propagation { .. }
-            | Step::OpenSource { recursive: 0, .. }
+            | Step::OpenSource { flags: 0, .. }
+            | Step::MakeDirectory { ordinary: 1, .. }
             | Step::Device { .. }
             | Step::DeviceBind { .. }
             | Step::Symlink { .. }
@@ -242,7 +273,7 @@ fn texts_of(plan: &Plan, step: Step) -> Vec<Text> {
     match step {
         Step::OomScore { score: t } | Step::TimeOffsets { offsets: t } => vec![t],
         Step::Hostname { name: t } | Step::Domainname { name: t } | Step::Keyring { name: t } => vec![t],
-        Step::PlainRootfs { path: t } | Step::MakeDirectory { path: t } | Step::Unmount { path: t } => vec![t],
+        Step::PlainRootfs { path: t } | Step::MakeDirectory { path: t, .. } | Step::Unmount { path: t } => vec![t],
         Step::ReadonlyPath { path: t } | Step::MaskPath { path: t } => vec![t],
         Step::Enterdir { path: t } | Step::Cwd { path: t } | Step::Device { path: t, .. } => vec![t],
         Step::OpenSource { path: t, .. } | Step::DeviceBind { path: t, .. } | Step::Rootfs { path: t, .. } => vec![t],
@@ -250,7 +281,7 @@ fn texts_of(plan: &Plan, step: Step) -> Vec<Text> {
         Step::FindProgram { args, path } => [list(args), vec![path]].concat(),
         Step::Execute { args, env } | Step::Prepare { args, env, .. } => [list(args), list(env)].concat(),
         Step::Groups { groups } => list(groups).into_iter().take(0).collect(),
-        Step::Mount { record } => mount_record(plan, words_of(plan, record)),
+        Step::Mount { record } => mount_record(plan, mount_of(plan, record)),
         _ => Vec::new(),
     }
 }
@@ -282,9 +313,7 @@ fn tables_hold_what_steps_name(plan: &Plan) {
 }
 
 /// The texts of a mount; its slot and its options are looked at here.
-fn mount_record(plan: &Plan, words: &[u32]) -> Vec<Text> {
-    let words: [u32; MountRecord::LEN as usize] = words.try_into().expect("a record has its length");
-    let record = MountRecord::from_words(words);
+fn mount_record(plan: &Plan, record: MountRecord) -> Vec<Text> {
     assert!(record.slot == MountRecord::NO_SLOT || (record.slot as usize) < plan.slots.len(), "{record:?}");
     let needs_slot = matches!(record.from, MountRecord::FROM_SLOT | MountRecord::FROM_OPENED);
     assert!(!needs_slot || record.slot != MountRecord::NO_SLOT, "{record:?}");
@@ -323,6 +352,7 @@ fn columns_fit_a_terminal(plan: &Plan) {
 
 fn check(plan: &Plan, spec: &Value) {
     gates_pair_up(plan);
+    the_host_helps_with_mounts(plan);
     births_are_in_order(plan, spec);
     the_usher_is_careful(plan, spec);
     the_root_closes_behind(plan);

@@ -14,6 +14,7 @@ mod devices;
 mod draft;
 pub mod exec;
 pub mod hooks;
+mod idmap;
 #[cfg(test)]
 mod laws;
 mod mount_options;
@@ -88,6 +89,8 @@ pub(crate) enum SlotUse {
     Source { path: PathBuf, recursive: bool },
     /// A place for something that init opens itself.
     Reserved,
+    /// A place for a source that init opens in its own copy of the mounts, where the host has looked it up.
+    Given { path: PathBuf },
     /// The fifo on which init waits for `start`.
     Start,
 }
@@ -113,6 +116,12 @@ pub(crate) enum HostStep {
     Hooks(hooks::Phase),
     /// Write the id maps of the new user namespace.
     MapIds,
+    /// Keep a user namespace with the maps of a mount.
+    HoldUserNamespace(usize),
+    /// Look up a source in init's copy of the mounts, with the caller's rights, and hand it to init.
+    Give(Slot),
+    /// Map the ids of the mount that init shows: by one of the user namespaces above, or by the container's.
+    MapTree { maps: Option<usize>, recursive: bool },
     /// Compile the system call filter and leave it for init.
     Filter,
     /// One limit of the process.
@@ -150,6 +159,13 @@ pub(crate) struct IdMaps {
     pub deny_setgroups: bool,
 }
 
+/// Id maps of a mount, and the mount that first asked for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MountMaps {
+    pub maps: IdMaps,
+    pub at: ConfigPath,
+}
+
 /// One line of an id map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IdRange {
@@ -171,6 +187,7 @@ pub struct Plan {
     pub(crate) cgroup: CgroupPlan,
     pub(crate) host: Host,
     pub(crate) id_maps: IdMaps,
+    pub(crate) mount_maps: Vec<MountMaps>,
     pub(crate) filter: Option<Profile>,
     pub(crate) hooks: Hooks,
     notes: Vec<Note>,

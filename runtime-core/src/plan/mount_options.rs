@@ -24,13 +24,15 @@ enum Word {
     Remount,
     /// A flag of the superblock, which a bind cannot change.
     Superblock(&'static str),
+    /// The ids of files are mapped; true for all mounts below as well.
+    Map(bool),
+    /// What a tmpfs covers is copied into it.
+    CopyUp,
     /// Accepted without effect: the kernel's default, or gone from the kernel.
     Nothing,
-    /// Known, and not done by this version.
-    Missing,
 }
 
-use Word::{Atime, AtimeAll, Clear, ClearAll, Missing, NotStrict, NotStrictAll, Nothing};
+use Word::{Atime, AtimeAll, Clear, ClearAll, NotStrict, NotStrictAll, Nothing};
 use Word::{Propagation, PropagationAll, Set, SetAll, Superblock};
 
 const WORDS: &[(&str, Word)] = &[
@@ -42,7 +44,7 @@ const WORDS: &[(&str, Word)] = &[
     ("diratime", Clear(attr::NODIRATIME)),
     ("dirsync", Superblock("dirsync")),
     ("exec", Clear(attr::NOEXEC)),
-    ("idmap", Missing),
+    ("idmap", Word::Map(false)),
     ("iversion", Nothing),
     ("lazytime", Superblock("lazytime")),
     ("loud", Nothing),
@@ -66,7 +68,7 @@ const WORDS: &[(&str, Word)] = &[
     ("relatime", Atime(attr::RELATIME)),
     ("remount", Word::Remount),
     ("rexec", ClearAll(attr::NOEXEC)),
-    ("ridmap", Missing),
+    ("ridmap", Word::Map(true)),
     ("rnoatime", AtimeAll(attr::NOATIME)),
     ("rnodev", SetAll(attr::NODEV)),
     ("rnodiratime", SetAll(attr::NODIRATIME)),
@@ -94,13 +96,22 @@ const WORDS: &[(&str, Word)] = &[
     ("suid", Clear(attr::NOSUID)),
     ("symfollow", Clear(attr::NOSYMFOLLOW)),
     ("sync", Superblock("sync")),
-    ("tmpcopyup", Missing),
+    ("tmpcopyup", Word::CopyUp),
     ("unbindable", Propagation(propagation::UNBINDABLE)),
 ];
 
-/// Words that are known and done; for `features`.
+/// Words that are known; for `features`.
 pub(crate) fn known() -> impl Iterator<Item = &'static str> {
-    WORDS.iter().filter(|(_, word)| *word != Missing).map(|(name, _)| *name)
+    WORDS.iter().map(|(name, _)| *name)
+}
+
+/// An option that maps ids, and its place in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Map {
+    pub index: usize,
+    pub recursive: bool,
+    /// What follows `idmap=`.
+    pub maps: Option<String>,
 }
 
 /// Attributes to set and to clear; a later word undoes an earlier one.
@@ -148,8 +159,9 @@ pub(super) struct Options {
     pub remount: bool,
     /// Options of the file system, as key and value.
     pub data: Vec<(String, Option<String>)>,
-    /// Words that this version does not do, by their place in the list.
-    pub missing: Vec<(usize, String)>,
+    pub idmap: Option<Map>,
+    /// The place of `tmpcopyup` in the list.
+    pub copy_up: Option<usize>,
 }
 
 impl Options {
@@ -157,12 +169,15 @@ impl Options {
         let mut options = Self::default();
         let mut superblock = Vec::new();
         for (index, word) in words.iter().enumerate() {
-            match WORDS.binary_search_by_key(&word.as_str(), |(name, _)| name) {
-                Ok(found) => options.apply(WORDS[found].1, index, word, &mut superblock),
-                Err(_) if word.starts_with("idmap=") || word.starts_with("ridmap=") => {
-                    options.missing.push((index, word.clone()));
-                }
-                Err(_) => split_data(word, &mut options.data),
+            let map = |recursive, maps: &str| {
+                let maps = Some(maps.to_owned()).filter(|maps| !maps.is_empty());
+                Some(Map { index, recursive, maps })
+            };
+            match (WORDS.binary_search_by_key(&word.as_str(), |(name, _)| name), word.split_once('=')) {
+                (Ok(found), _) => options.apply(WORDS[found].1, index, &mut superblock),
+                (Err(_), Some(("idmap", maps))) => options.idmap = map(false, maps),
+                (Err(_), Some(("ridmap", maps))) => options.idmap = map(true, maps),
+                (Err(_), _) => split_data(word, &mut options.data),
             }
         }
         if !options.bind {
@@ -171,7 +186,7 @@ impl Options {
         options
     }
 
-    fn apply(&mut self, word: Word, index: usize, name: &str, superblock: &mut Vec<(String, Option<String>)>) {
+    fn apply(&mut self, word: Word, index: usize, superblock: &mut Vec<(String, Option<String>)>) {
         match word {
             Set(bits) => self.own.set(bits),
             Clear(bits) => self.own.clear(bits),
@@ -188,7 +203,8 @@ impl Options {
             Word::Remount => self.remount = true,
             Superblock(flag) => superblock.push((flag.to_owned(), None)),
             Nothing => {}
-            Missing => self.missing.push((index, name.to_owned())),
+            Word::Map(recursive) => self.idmap = Some(Map { index, recursive, maps: None }),
+            Word::CopyUp => self.copy_up = Some(index),
         }
     }
 }

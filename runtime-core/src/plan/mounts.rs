@@ -2,14 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
-use runtime_init::step::MountRecord;
+use runtime_init::step::{MountRecord, SOURCE_GIVEN, SOURCE_WITH_SUBMOUNTS};
 use runtime_init::sys::mount::attr;
-use runtime_init::{Ns, Slot, Step};
+use runtime_init::{Gate, Ns, Slot, Step};
 
 use super::draft::Draft;
+use super::idmap::{self, Mapped};
 use super::mount_options::Options;
 use super::rootfs::{host_opens, reserved, tree_propagation};
 use super::{HostStep, SlotUse};
@@ -29,6 +31,9 @@ const COVERED_IN_PROC: [&str; 10] = [
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
 ];
+
+/// What may not be a link in the image: whatever is mounted, made, masked or made read-only there is meant for these places.
+const ORDINARY: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// What a mount is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +63,7 @@ pub(super) struct Decided {
     target: String,
     from: From,
     options: Options,
+    mapped: Option<Mapped>,
     /// Slot in which the mount is kept, to be made read-only later.
     late: Option<Slot>,
 }
@@ -84,24 +90,25 @@ pub(super) fn open(p: &mut Draft<'_>) -> Result<()> {
 fn decide(p: &mut Draft<'_>, mount: &Mount, at: ConfigPath) -> Result<Decided> {
     let words = mount.options().as_deref().unwrap_or_default();
     let options = Options::read(words);
-    for (index, word) in &options.missing {
-        p.refuse(at.field("options").index(*index), &format!("mount option {word:?} is"));
-    }
-    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-        p.refuse(at.field("uidMappings"), "id-mapped mounts are");
-    }
+    let mapped = idmap::of(p, mount, &options, &at)?;
     let target = target(p, mount, &at)?;
     let from = from(p, mount, &options, &at)?;
+    if target == "/" && from != From::Target {
+        return Err(Error::invalid(at.field("destination"), mount.destination(), "a path below the root"));
+    }
     check_proc(&target, &from, &at)?;
     if let (From::Tree { .. } | From::Inside { .. }, Some((key, _))) = (&from, options.data.first()) {
         return Err(Error::invalid(at.field("options"), key, "no options of a file system: a bind mount has none"));
     }
     let is_tmpfs = matches!(&from, From::Filesystem { kind, .. } if kind == "tmpfs");
+    if let Some(index) = options.copy_up.filter(|_| !is_tmpfs) {
+        return Err(Error::invalid(at.field("options").index(index), "tmpcopyup", "a mount of type tmpfs for it"));
+    }
     let late = options.own.set & attr::RDONLY != 0
         && matches!(from, From::Filesystem { .. })
         && (is_tmpfs || target == "/dev");
     let late = late.then(|| reserved(p));
-    Ok(Decided { at, target, from, options, late })
+    Ok(Decided { at, target, from, options, mapped, late })
 }
 
 /// The destination, absolute and without `.` and `..`.
@@ -113,7 +120,13 @@ fn target(p: &mut Draft<'_>, mount: &Mount, at: &ConfigPath) -> Result<String> {
     if !path.is_absolute() {
         p.note(at.field("destination"), format!("{text:?} is relative (deprecated): taken from /"));
     }
-    Ok(clean(path))
+    match path.strip_prefix(&p.rootfs) {
+        Ok(inside) if p.rootfs != Path::new("/") => {
+            p.note(at.field("destination"), format!("{text:?} begins with root.path: taken from there, as in runc"));
+            Ok(clean(inside))
+        }
+        _ => Ok(clean(path)),
+    }
 }
 
 /// The path without `.`, `..` and double slashes, from `/`.
@@ -184,23 +197,55 @@ pub(super) fn open_inside(p: &mut Draft<'_>) -> Result<()> {
         p.init_for(&ConfigPath::new("linux.maskedPaths"), Step::OpenNull {});
     }
     if !host_opens(p) {
-        let mut mounts = std::mem::take(&mut p.mounts);
-        for mount in &mut mounts {
-            if let From::Tree { path, recursive, slot } = &mut mount.from {
-                let at = mount.at.field("source");
-                let place = reserved(p);
-                let path = p.path(path, &at)?;
-                p.init_for(&at, Step::OpenSource { slot: place, path, recursive: u32::from(*recursive) });
-                *slot = Some(place);
-            }
-        }
-        p.mounts = mounts;
+        open_sources(p)?;
         super::devices::open_inside(p)?;
     }
     if p.linux().and_then(|l| l.sysctl().as_ref()).is_some_and(|s| !s.is_empty()) {
         p.init_for(&ConfigPath::new("linux.sysctl"), Step::OpenProc {});
     }
     Ok(())
+}
+
+/// The root of a user namespace may be unable to reach a source that the caller can. So the caller looks all of them up, in
+/// init's copy of the mounts, before anything of the container is in it. A caller without rights sees no more than init.
+fn open_sources(p: &mut Draft<'_>) -> Result<()> {
+    let mut mounts = std::mem::take(&mut p.mounts);
+    let given = p.host.privileged && p.namespaces.is_new(Ns::Mount);
+    if given && mounts.iter().any(|mount| matches!(mount.from, From::Tree { .. })) {
+        let at = ConfigPath::new("mounts");
+        p.host_for(&at, HostStep::Release(Gate::Trees));
+        p.init_for(&at, Step::Await { gate: Gate::Trees });
+    }
+    for mount in &mut mounts {
+        if let From::Tree { path, recursive, slot } = &mut mount.from {
+            let at = mount.at.field("source");
+            let place = if given { p.slot(SlotUse::Given { path: path.clone() }) } else { reserved(p) };
+            if given {
+                p.host_for(&at, HostStep::Give(place));
+            }
+            let path = p.path(path, &at)?;
+            let with = |on: bool, flag: u32| if on { flag } else { 0 };
+            let flags = with(*recursive, SOURCE_WITH_SUBMOUNTS) | with(given, SOURCE_GIVEN);
+            p.init_for(&at, Step::OpenSource { slot: place, path, flags });
+            *slot = Some(place);
+        }
+    }
+    p.mounts = mounts;
+    Ok(())
+}
+
+/// User namespaces by which ids are mapped. Their process is the usher's, whose rights are the caller's.
+pub(super) fn hold_user_namespaces(p: &mut Draft<'_>) {
+    for index in 0..p.mount_maps.len() {
+        let at = p.mount_maps[index].at.field("uidMappings");
+        p.init_for(&at, Step::HoldUserNamespace {});
+        p.host_for(&at, HostStep::HoldUserNamespace(index));
+    }
+}
+
+/// Nothing is mounted on `target` itself.
+pub(super) fn leave_alone(p: &Draft<'_>, target: &str) -> bool {
+    !p.mounts.iter().any(|mount| mount.target == target)
 }
 
 /// One line for each mount.
@@ -211,6 +256,9 @@ pub(super) fn mount(p: &mut Draft<'_>) -> Result<()> {
         let record = record(p, mount, base)?;
         let record = p.words(&record.words());
         p.init_for(&mount.at, Step::Mount { record });
+        if let Some(Mapped { maps, recursive }) = mount.mapped {
+            p.host_for(&mount.at, HostStep::MapTree { maps, recursive });
+        }
     }
     p.mounts = mounts;
     Ok(())
@@ -251,6 +299,15 @@ fn record(p: &mut Draft<'_>, mount: &Decided, base: u64) -> Result<MountRecord> 
                 record.flags |= MountRecord::WITH_RECONFIGURE;
             }
         }
+    }
+    if ORDINARY.contains(&mount.target.as_str()) {
+        record.flags |= MountRecord::WITH_ORDINARY_TARGET;
+    }
+    if mount.mapped.is_some() {
+        record.flags |= MountRecord::WITH_IDS;
+    }
+    if options.copy_up.is_some() {
+        record.flags |= MountRecord::WITH_COPY;
     }
     if COVERED_IN_PROC.contains(&mount.target.as_str()) {
         record.flags |= MountRecord::WITH_PROCFS_TARGET;
@@ -332,10 +389,15 @@ pub(super) fn cover(p: &mut Draft<'_>) -> Result<()> {
         p.init_for(&at, Step::ReadonlyPath { path });
     }
     let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
+    let mut done = BTreeSet::new();
     for (index, path) in masked.iter().enumerate() {
         let at = ConfigPath::new("linux.maskedPaths").index(index);
-        let path = p.texts.add(absolute(path, &at)?, &at)?;
-        p.init_for(&at, Step::MaskPath { path });
+        let path = absolute(path, &at)?;
+        // A mask over a mask hides nothing more.
+        if done.insert(path.trim_end_matches('/')) {
+            let path = p.texts.add(path, &at)?;
+            p.init_for(&at, Step::MaskPath { path });
+        }
     }
     Ok(())
 }

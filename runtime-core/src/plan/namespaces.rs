@@ -176,8 +176,8 @@ fn check_maps(p: &mut Draft<'_>) -> Result<()> {
         return Err(Error::refused(at, reason));
     }
     let numbers = |ranges: Vec<IdRange>| ranges.iter().flat_map(|r| [r.inside, r.outside, r.size]).collect::<Vec<_>>();
-    let uid = numbers(ranges(linux.uid_mappings().as_deref(), "linux.uidMappings")?);
-    let gid = numbers(ranges(linux.gid_mappings().as_deref(), "linux.gidMappings")?);
+    let uid = numbers(ranges(linux.uid_mappings().as_deref(), &at)?);
+    let gid = numbers(ranges(linux.gid_mappings().as_deref(), &ConfigPath::new("linux.gidMappings"))?);
     let (uid, gid) = (p.words(&uid), p.words(&gid));
     p.init_for(&at, Step::CheckMaps { uid, gid });
     p.warn(at, "given beside the path of a user namespace, which has its own: they are only compared");
@@ -244,8 +244,9 @@ pub(super) fn setgroups_rule(p: &mut Draft<'_>) -> Result<()> {
 
 fn id_maps(p: &mut Draft<'_>) -> Result<()> {
     let linux = p.linux();
-    let uid = ranges(linux.and_then(|l| l.uid_mappings().as_deref()), "linux.uidMappings")?;
-    let gid = ranges(linux.and_then(|l| l.gid_mappings().as_deref()), "linux.gidMappings")?;
+    let of = |maps: Option<&[LinuxIdMapping]>, field: &str| ranges(maps, &ConfigPath::new(field));
+    let uid = of(linux.and_then(|l| l.uid_mappings().as_deref()), "linux.uidMappings")?;
+    let gid = of(linux.and_then(|l| l.gid_mappings().as_deref()), "linux.gidMappings")?;
     let one = |ranges: &[IdRange], own: u32| matches!(ranges, [r] if r.size == 1 && r.outside == own);
     let own = one(&uid, p.host.uid) && one(&gid, p.host.gid);
     p.id_maps.by_helpers = !p.host.privileged && !own;
@@ -255,26 +256,33 @@ fn id_maps(p: &mut Draft<'_>) -> Result<()> {
     Ok(())
 }
 
-fn ranges(maps: Option<&[LinuxIdMapping]>, field: &str) -> Result<Vec<IdRange>> {
-    let at = ConfigPath::new(field);
-    let maps = maps.unwrap_or_default();
-    if maps.is_empty() {
-        return Err(Error::missing(at, "the ids of the new user namespace, at least one range"));
+/// The ranges of a list at `at`, as the kernel takes them.
+pub(super) fn ranges(maps: Option<&[LinuxIdMapping]>, at: &ConfigPath) -> Result<Vec<IdRange>> {
+    let range = |map: &LinuxIdMapping| IdRange { inside: map.container_id(), outside: map.host_id(), size: map.size() };
+    let ranges: Vec<_> = maps.unwrap_or_default().iter().map(range).collect();
+    valid(&ranges, at)?;
+    Ok(ranges)
+}
+
+/// Whether the kernel takes these ranges.
+pub(super) fn valid(ranges: &[IdRange], at: &ConfigPath) -> Result<()> {
+    if ranges.is_empty() {
+        return Err(Error::missing(at.clone(), "the ids of the user namespace, at least one range"));
     }
-    if maps.len() > MAX_RANGES {
-        return Err(Error::invalid(at, format_args!("{} ranges", maps.len()), "at most 340, the kernel's limit"));
+    if ranges.len() > MAX_RANGES {
+        return Err(Error::invalid(
+            at.clone(),
+            format_args!("{} ranges", ranges.len()),
+            "at most 340, the kernel's limit",
+        ));
     }
-    let range = |(index, map): (usize, &LinuxIdMapping)| {
-        let range = IdRange { inside: map.container_id(), outside: map.host_id(), size: map.size() };
+    for (index, range) in ranges.iter().enumerate() {
         let fits = |start: u32| start.checked_add(range.size.saturating_sub(1)).is_some();
         if range.size == 0 || !fits(range.inside) || !fits(range.outside) {
             return Err(Error::invalid(at.index(index), range, "a range of at least one id, below 4294967296"));
         }
-        Ok(range)
-    };
-    let ranges = maps.iter().enumerate().map(range).collect::<Result<Vec<_>>>()?;
-    disjoint(&ranges, &at)?;
-    Ok(ranges)
+    }
+    disjoint(ranges, at)
 }
 
 /// The kernel refuses overlapping ranges with a bare EINVAL; this says which.

@@ -50,7 +50,7 @@ pub(super) fn working_directory_exists(p: &mut Draft<'_>) -> Result<()> {
     let Some((at, cwd)) = working_directory(p)? else { return Ok(()) };
     if cwd != "/" {
         let path = p.texts.add(&cwd, &at)?;
-        p.init_for(&at, Step::MakeDirectory { path });
+        p.init_for(&at, Step::MakeDirectory { path, ordinary: 0 });
     }
     Ok(())
 }

@@ -46,6 +46,9 @@ fn meet(first: &Act, second: &Act) -> bool {
         (Act::Host(HostStep::Spawn), Act::Init(_))
             | (Act::Init(Step::Birth { .. }), Act::Host(HostStep::Born))
             | (Act::Host(HostStep::Release(_)), Act::Init(Step::Await { .. }))
+            | (Act::Init(Step::HoldUserNamespace {}), Act::Host(HostStep::HoldUserNamespace(_)))
+            | (Act::Host(HostStep::Give(_)), Act::Init(Step::OpenSource { .. }))
+            | (Act::Init(Step::Mount { .. }), Act::Host(HostStep::MapTree { .. }))
             | (Act::Host(HostStep::Created | HostStep::Executed), Act::Init(_))
     )
 }

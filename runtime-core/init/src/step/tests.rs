@@ -62,13 +62,14 @@ fn of_the_usher(g: &Given) -> Vec<Step> {
         Step::Hostname { name: g.text },
         Step::Domainname { name: g.text },
         Step::Loopback {},
+        Step::HoldUserNamespace {},
     ]
 }
 
 fn of_the_tree(g: &Given) -> Vec<Step> {
     vec![
         Step::Propagation { kind: g.number },
-        Step::OpenSource { slot: g.slot, path: g.text, recursive: g.flag },
+        Step::OpenSource { slot: g.slot, path: g.text, flags: g.flag },
         Step::OpenNull {},
         Step::OpenProc {},
         Step::Rootfs { path: g.text, slot: Some(g.slot), propagation: g.number },
@@ -80,7 +81,7 @@ fn of_the_tree(g: &Given) -> Vec<Step> {
         Step::DeviceBind { path: g.text, slot: g.slot },
         Step::Symlink { path: g.text, target: g.other },
         Step::Ptmx {},
-        Step::MakeDirectory { path: g.text },
+        Step::MakeDirectory { path: g.text, ordinary: g.flag },
         Step::Sysctl { path: g.text, value: g.other },
         Step::ReadonlyPath { path: g.text },
         Step::MaskPath { path: g.text },

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::mem::size_of;
 
-use super::{arch, at_path, plain, special};
+use super::{Special, arch, at_path, plain, special};
 use crate::fault::Result;
 
 /// A file descriptor number. It closes nothing by itself: init's descriptors end with its `execve`.
@@ -146,8 +146,28 @@ pub fn dup_inherited(fd: Fd, onto: Fd) -> Result {
 /// # Errors
 /// As read(2).
 pub fn read(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
+    fill(arch::read, fd, buffer)
+}
+
+/// `getdents64(fd, buffer)`: entries of a directory, as many as fit, one `struct linux_dirent64` behind the other.
+///
+/// # Errors
+/// As getdents(2).
+pub fn directory_entries(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
+    fill(arch::getdents64, fd, buffer)
+}
+
+fn fill(call: Special, fd: Fd, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: the kernel writes at most `len` bytes to the buffer, which is ours alone.
-    unsafe { special(arch::read, [fd.arg(), buffer.as_mut_ptr() as usize, buffer.len()]) }
+    unsafe { special(call, [fd.arg(), buffer.as_mut_ptr() as usize, buffer.len()]) }
+}
+
+/// `sendfile(to, from, NULL, count)`: how many bytes were copied, from where both files stand.
+///
+/// # Errors
+/// As sendfile(2).
+pub fn copy(from: Fd, to: Fd, count: usize) -> Result<usize> {
+    plain(arch::sendfile, [to.arg(), from.arg(), 0, count])
 }
 
 /// `write(fd, bytes)`; returns how many were written.
@@ -221,6 +241,14 @@ pub fn fchmod(fd: Fd, mode: u32) -> Result {
     plain(arch::fchmod, [fd.arg(), mode as usize]).map(drop)
 }
 
+/// `fchmodat(dir, name, mode)`. It follows a link, so only where nobody else can have made one.
+///
+/// # Errors
+/// As chmod(2).
+pub fn fchmodat(dir: Fd, name: &CStr, mode: u32) -> Result {
+    at_path(arch::fchmodat, dir, name, [mode as usize]).map(drop)
+}
+
 /// `fchown(fd, uid, gid)`.
 ///
 /// # Errors
@@ -262,8 +290,12 @@ pub struct Stat {
     pub mode: u32,
     /// Owner.
     pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Inode.
     pub ino: u64,
+    /// The mount it was found in.
+    pub mount: u64,
     /// Length in bytes.
     pub size: u64,
     /// Major and minor number, of a device node.
@@ -314,7 +346,9 @@ struct Statx {
     times: [u64; 8],
     rdev_major: u32,
     rdev_minor: u32,
-    rest: [u64; 15],
+    dev: [u32; 2],
+    mount: u64,
+    rest: [u64; 13],
 }
 
 /// `statx(fd, "", AT_EMPTY_PATH)` for what the descriptor refers to.
@@ -345,8 +379,9 @@ pub fn stat_following(path: &CStr) -> Result<Stat> {
 
 fn stat_at(dir: Fd, path: &CStr, flags: usize) -> Result<Stat> {
     const STATX_BASIC_STATS: usize = 0x7ff;
+    const STATX_MNT_ID: usize = 0x1000;
     let mut out = core::mem::MaybeUninit::<Statx>::zeroed();
-    let args = [dir.arg(), path.as_ptr() as usize, flags, STATX_BASIC_STATS, out.as_mut_ptr() as usize];
+    let args = [dir.arg(), path.as_ptr() as usize, flags, STATX_BASIC_STATS | STATX_MNT_ID, out.as_mut_ptr() as usize];
     // SAFETY: the kernel reads the path and writes one `struct statx`, for which `Statx` has the size.
     unsafe { special(arch::statx, args) }?;
     // SAFETY: all bit patterns are valid, and it was zeroed before the kernel wrote.
@@ -354,7 +389,9 @@ fn stat_at(dir: Fd, path: &CStr, flags: usize) -> Result<Stat> {
     Ok(Stat {
         mode: u32::from(out.mode),
         uid: out.uid,
+        gid: out.gid,
         ino: out.ino,
+        mount: out.mount,
         size: out.size,
         rdev: (out.rdev_major, out.rdev_minor),
     })

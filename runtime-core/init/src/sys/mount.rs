@@ -28,6 +28,8 @@ pub mod attr {
     pub const STRICTATIME: u64 = 0x20;
     /// No access times of directories.
     pub const NODIRATIME: u64 = 0x80;
+    /// The ids of files are mapped.
+    pub const IDMAP: u64 = 0x0010_0000;
     /// Symbolic links are not followed.
     pub const NOSYMFOLLOW: u64 = 0x0020_0000;
 }

@@ -3,7 +3,7 @@
 use core::mem::size_of;
 
 use super::fd::Fd;
-use super::{arch, plain, special};
+use super::{Special, arch, plain, special};
 use crate::fault::Result;
 
 #[repr(C)]
@@ -41,19 +41,37 @@ pub fn send_with_fd(socket: Fd, bytes: &[u8], fd: Fd) -> Result {
     const SOL_SOCKET: i32 = 1;
     const SCM_RIGHTS: i32 = 1;
     const MSG_NOSIGNAL: usize = 0x4000;
+    let mut rights = Rights { len: 20, level: SOL_SOCKET, kind: SCM_RIGHTS, fd: fd.0, pad: 0 };
     let iov = IoVec { base: bytes.as_ptr() as usize, len: bytes.len() };
-    let rights = Rights { len: 20, level: SOL_SOCKET, kind: SCM_RIGHTS, fd: fd.0, pad: 0 };
-    let header = MsgHdr {
+    message(arch::sendmsg, socket, &iov, &mut rights, MSG_NOSIGNAL).map(drop)
+}
+
+/// `recvmsg(socket)` into `bytes`: how many came, and the descriptor that came with them. Zero means that the other end
+/// is closed.
+///
+/// # Errors
+/// As recvmsg(2).
+pub fn receive(socket: Fd, bytes: &mut [u8]) -> Result<(usize, Option<Fd>)> {
+    const MSG_CMSG_CLOEXEC: usize = 0x4000_0000;
+    let mut rights = Rights { len: 0, level: 0, kind: 0, fd: -1, pad: 0 };
+    let iov = IoVec { base: bytes.as_mut_ptr() as usize, len: bytes.len() };
+    let count = message(arch::recvmsg, socket, &iov, &mut rights, MSG_CMSG_CLOEXEC)?;
+    Ok((count, (rights.len > 0).then_some(Fd(rights.fd))))
+}
+
+/// One message. `iov` names a buffer that lives across the call, and may be written if the call does that.
+fn message(call: Special, socket: Fd, iov: &IoVec, rights: &mut Rights, flags: usize) -> Result<usize> {
+    let mut header = MsgHdr {
         name: 0,
         name_len: 0,
-        iov: (&raw const iov) as usize,
+        iov: core::ptr::from_ref(iov) as usize,
         iov_len: 1,
-        control: (&raw const rights) as usize,
+        control: core::ptr::from_mut(rights) as usize,
         control_len: size_of::<Rights>(),
         flags: 0,
     };
-    // SAFETY: the kernel reads the header and the buffers it names, all of which live across the call.
-    unsafe { special(arch::sendmsg, [socket.arg(), (&raw const header) as usize, MSG_NOSIGNAL]) }.map(drop)
+    // SAFETY: the kernel uses the header and the buffers it names, all of which live across the call.
+    unsafe { special(call, [socket.arg(), (&raw mut header) as usize, flags]) }
 }
 
 /// Sets `IFF_UP` on `lo` in the current network namespace.

@@ -102,13 +102,23 @@ fn mounts() -> impl Strategy<Value = Value> {
     ];
     let kind = select(vec!["tmpfs", "proc", "sysfs", "mqueue", "devpts", "cgroup", "bind", "rbind"]);
     let options = subsequence(words.to_vec(), 0..4);
-    let one = (path(), kind, options).prop_map(|(destination, kind, mut options)| {
+    let one = (path(), kind, options, of(maps())).prop_map(|(destination, kind, mut options, maps)| {
+        if kind != "tmpfs" {
+            options.retain(|option| *option != "tmpcopyup");
+        }
         if kind.ends_with("bind") {
             options.retain(|option| *option != "size=1k");
             options.push(kind);
         }
-        let destination = if destination.starts_with("/proc") { "/m".to_owned() } else { destination };
-        json!({"destination": destination, "type": kind, "source": format!("/srv/{kind}"), "options": options})
+        let special = destination.starts_with("/proc") || destination.starts_with("/.") || destination == "/";
+        let destination = if special || destination.contains("..") { "/m".to_owned() } else { destination };
+        let source = format!("/srv/{kind}");
+        let mut mount = json!({"destination": destination, "type": kind, "source": source, "options": options});
+        if options.contains(&"idmap") {
+            put(&mut mount, "uidMappings", maps.clone());
+            put(&mut mount, "gidMappings", maps);
+        }
+        mount
     });
     vec(one, 0..8).prop_map(Value::from)
 }
