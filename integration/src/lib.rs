@@ -4,6 +4,7 @@
 //! and compare the host before and after. The tests themselves are in `tests/containers/`.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod bundle;
 pub mod call;
 pub mod case;
@@ -16,6 +17,7 @@ pub mod process;
 pub mod runtime;
 pub mod schema;
 
+pub use agent::{Agent, Answer, Told};
 pub use bundle::Bundle;
 pub use call::{Call, Output, Running};
 pub use case::{Case, Test, group};

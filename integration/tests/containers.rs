@@ -74,6 +74,7 @@ areas! {
     ps,
     rootfs,
     seccomp,
+    seccomp_listener,
     signals,
     state,
     sysctl,

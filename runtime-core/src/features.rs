@@ -38,10 +38,10 @@ fn seccomp() -> Value {
         words.sort();
         words
     };
-    let flags = words("SECCOMP_FILTER_FLAG", "LOG SPEC_ALLOW TSYNC");
+    let flags = words("SECCOMP_FILTER_FLAG", "LOG SPEC_ALLOW TSYNC WAIT_KILLABLE_RECV");
     json!({
         "enabled": true,
-        "actions": words("SCMP_ACT", "ALLOW ERRNO KILL KILL_PROCESS KILL_THREAD LOG TRACE TRAP"),
+        "actions": words("SCMP_ACT", "ALLOW ERRNO KILL KILL_PROCESS KILL_THREAD LOG NOTIFY TRACE TRAP"),
         "operators": words("SCMP_CMP", "EQ GE GT LE LT MASKED_EQ NE"),
         "archs": words("SCMP_ARCH", "X32 X86 X86_64"),
         "knownFlags": flags,

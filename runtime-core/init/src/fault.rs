@@ -39,6 +39,8 @@ impl Errno {
     pub const LOOP: Self = Self(40);
     /// Operation not supported.
     pub const OPNOTSUPP: Self = Self(95);
+    /// Connection timed out.
+    pub const TIMEDOUT: Self = Self(110);
 }
 
 /// A system call by its number, or one of the checks below, which are numbered from [`Call::CHECK`].

@@ -136,7 +136,7 @@ fn judge(view: &View<'_>, status: u32, in_time: bool, said: &Said) -> Result {
     }
     view.slate.say(&said.text[..said.len]);
     let (errno, aux) = match (in_time, view.slate.fault()) {
-        (false, _) => (Errno(110), TIMED_OUT),
+        (false, _) => (Errno::TIMEDOUT, TIMED_OUT),
         (true, Some(refused)) => (refused.errno, NOT_EXECUTED),
         (true, None) if status & 0x7f == 0 => (Errno(5), EXITED | status >> 8 & 0xff),
         (true, None) => (Errno(5), SIGNALED | status & 0x7f),

@@ -121,13 +121,32 @@ pub fn wait_for_start(view: &View<'_>, slot: Slot) -> Result {
     Ok(())
 }
 
+/// How often init looks whether its listener was taken, which it is in microseconds: at least 10 s.
+const LOOKS: u32 = 1 << 30;
+
 /// Installs the filter that the host left in the late data.
 pub fn filter(view: &View<'_>, flags: u32) -> Result {
     let program = view.mapping.instructions(view.frame.layout().late, view.slate.filter() as usize);
     if program.is_empty() {
         return Err(Fault::new(Call::FRAME, Errno::INVAL));
     }
-    process::seccomp(flags, program).map(drop)
+    match process::seccomp(flags, program)? {
+        Some(listener) => offer(view, listener),
+        None => Ok(()),
+    }
+}
+
+/// Has the host take the listener. No system call in between: the agent cannot answer yet. Then it is closed, as it would
+/// keep calls waiting for an agent that is gone.
+fn offer(view: &View<'_>, listener: Fd) -> Result {
+    view.slate.offer(listener.0);
+    for _ in 0..LOOKS {
+        if view.slate.is_taken() {
+            return fd::close(listener);
+        }
+        core::hint::spin_loop();
+    }
+    Err(Fault::new(Call::GATE, Errno::TIMEDOUT))
 }
 
 /// Does for [`execute`] whatever takes a system call.

@@ -35,6 +35,10 @@ pub struct Slate {
     fault: AtomicU32,
     aux: AtomicU32,
     filter_len: AtomicU32,
+    /// The number of the filter's listener in init, plus one; 0 as long as there is none.
+    listener: AtomicU32,
+    /// The host has taken the listener.
+    taken: AtomicU32,
     message_len: AtomicU32,
     message: [AtomicU8; MESSAGE],
 }
@@ -108,6 +112,28 @@ impl Slate {
     /// The host left a filter of `len` instructions in the late data.
     pub fn set_filter(&self, len: u32) {
         self.filter_len.store(len, Ordering::Release);
+    }
+
+    /// Init offers the descriptor of the filter's listener. No system call: the filter is in force.
+    pub fn offer(&self, listener: i32) {
+        self.listener.store(listener.cast_unsigned().wrapping_add(1), Ordering::Release);
+    }
+
+    /// The listener that init offers.
+    #[must_use]
+    pub fn offered(&self) -> Option<i32> {
+        self.listener.load(Ordering::Acquire).checked_sub(1).map(u32::cast_signed)
+    }
+
+    /// The host has a copy of the listener, and the agent can answer.
+    pub fn take(&self) {
+        self.taken.store(1, Ordering::Release);
+    }
+
+    /// Whether the host has taken the listener.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Acquire) != 0
     }
 
     /// Number of instructions of the filter in the late data.

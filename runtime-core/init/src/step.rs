@@ -85,13 +85,16 @@ pub enum Gate {
     Trees = 4,
     /// Hooks that see the mounts have run.
     Mounted = 5,
-    /// Limits and the filter are in place; after it init speaks to nobody.
+    /// Limits and the filter are in place; after it init speaks to nobody, unless the filter has a listener.
     Ready = 6,
+    /// The agent that gets the filter's listener is there. What follows is told without a system call.
+    Notify = 7,
 }
 
 impl Gate {
     /// All gates, in the order in which they can occur.
-    pub const ALL: [Self; 6] = [Self::Born, Self::Mapped, Self::Placed, Self::Trees, Self::Mounted, Self::Ready];
+    pub const ALL: [Self; 7] =
+        [Self::Born, Self::Mapped, Self::Placed, Self::Trees, Self::Mounted, Self::Ready, Self::Notify];
 
     /// The gate of a byte.
     #[must_use]
@@ -459,7 +462,7 @@ steps! {
     43 FindProgram { /** the words of `args` */ args: Words, /** `PATH` */ path: Text }
     /// `read(exec.fifo)`—stand until `start`. The gate is closed first: from here on the host may be gone.
     44 WaitForStart { /** the fifo */ slot: Slot }
-    /// `seccomp(SECCOMP_SET_MODE_FILTER)`—only capset, prctl and execve follow.
+    /// `seccomp(SECCOMP_SET_MODE_FILTER)`—only capset, prctl and execve follow; with a listener also its `close`, and the wait for `start`.
     45 Filter { /** its flags */ flags: u32 }
     /// `execve`—the end of init.
     46 Execute { /** `args` */ args: Words, /** `env` */ env: Words }

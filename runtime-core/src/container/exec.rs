@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result, StateProblem};
 use crate::host::Host;
-use crate::launch::{self, Init, Stdio};
+use crate::launch::{self, Init, Stdio, Target};
 use crate::plan::{CreateOptions, Plan};
 
 /// What is to be executed.
@@ -71,7 +71,8 @@ impl Container {
         let bundle = Bundle::parse(sight.record.bundle.clone(), config.to_string().into_bytes())?;
         let plan = Plan::exec(&bundle, &Host::probe()?, &CreateOptions::new(self.id().as_str()), *pid)?;
         let cgroup = cgroup(&sight, *pid, request.cgroup.as_deref())?;
-        match launch::exec(&plan, cgroup, pidfd.as_fd(), stdio) {
+        let target = Target { dir: &self.dir, state: sight.state(), init: pidfd.as_fd(), cgroup };
+        match launch::exec(&plan, target, stdio) {
             Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => Err(self.unfit("exec in", Status::Stopped)),
             other => other,
         }

@@ -355,7 +355,7 @@ fn io(path: &Path, verb: &str, call: &'static str, error: &std::io::Error) -> Er
 }
 
 #[cfg(test)]
-pub(super) fn test_dir(id: &str) -> (tempfile::TempDir, ContainerDir) {
+pub(crate) fn test_dir(id: &str) -> (tempfile::TempDir, ContainerDir) {
     let tmp = tempfile::tempdir().unwrap();
     let store = Store::open(tmp.path().join("root")).unwrap();
     let (dir, _lock) = store.make(&ContainerId::new(id).unwrap()).unwrap();

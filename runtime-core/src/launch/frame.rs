@@ -130,6 +130,18 @@ impl Frame {
         true
     }
 
+    /// The number of the filter's listener in init.
+    pub fn offered(&self) -> Option<i32> {
+        self.slate().and_then(Slate::offered)
+    }
+
+    /// Tells init that its listener was taken.
+    pub fn taken(&self) {
+        if let Some(slate) = self.slate() {
+            slate.take();
+        }
+    }
+
     fn reader(&self) -> Option<runtime_init::frame::Reader<'_>> {
         runtime_init::frame::Reader::new(self.mapping.bytes(0, self.slate), self.mapping.len())
     }

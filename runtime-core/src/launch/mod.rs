@@ -6,30 +6,34 @@
 #![forbid(unsafe_code)]
 
 mod descriptors;
+mod filter;
 pub mod frame;
 mod gate;
 mod hooks;
 mod id_maps;
+mod listener;
 mod report;
 mod start;
 mod trees;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use runtime_init::sys::owned::pidfd_send_signal;
+use runtime_init::sys::owned::{pidfd_getfd, pidfd_send_signal};
 use runtime_init::sys::spawn::{Image, spawn};
 use runtime_init::{Errno as RawErrno, Fault, Gate};
 
 use crate::cgroup::Cgroup;
-use crate::container::{ContainerDir, Entry, Identity, Record, Status, Undo};
+use crate::container::{ContainerDir, Entry, Identity, Record, State, Status, Undo};
 use crate::error::{Error, Need, Result, StepError};
 use crate::plan::hooks::Phase as HookPhase;
 use crate::plan::{Act, HostStep, Plan};
+use crate::seccomp::Profile;
 use descriptors::Descriptors;
 use frame::{Frame, Phase};
 use gate::Gates;
+use listener::Agent;
 
 pub use hooks::run as run_hooks;
 pub use start::start;
@@ -85,12 +89,25 @@ pub fn create(plan: &Plan, dir: &ContainerDir, stdio: Stdio) -> Result<Init> {
     Launch::new(plan, Some(dir), stdio, None).run()
 }
 
-/// Carries out `plan`, made for one more process beside `target`, up to the point at which its program runs. `cgroup` is
-/// where it is born.
+/// The container that one more process is for.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// Its directory.
+    pub dir: &'a ContainerDir,
+    /// Its state.
+    pub state: State,
+    /// Its first process, whose namespaces are joined.
+    pub init: BorrowedFd<'a>,
+    /// Where the new process is born.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// Carries out `plan`, made for one more process beside that of `target`, up to the point at which its program runs.
 ///
 /// # Errors
 /// As [`create`]. No process is left then.
-pub fn exec(plan: &Plan, cgroup: Option<Cgroup>, target: BorrowedFd<'_>, stdio: Stdio) -> Result<Init> {
+pub fn exec(plan: &Plan, mut target: Target<'_>, stdio: Stdio) -> Result<Init> {
+    let cgroup = target.cgroup.take();
     let mut launch = Launch::new(plan, None, stdio, cgroup);
     launch.target = Some(target);
     launch.run()
@@ -121,12 +138,14 @@ struct Launch<'a> {
     usher: Option<OwnedFd>,
     init: Option<Init>,
     cgroup: Option<Cgroup>,
-    /// The process whose namespaces are joined.
-    target: Option<BorrowedFd<'a>>,
     /// The top of init's own copy of the host's mounts, while sources are looked up in it.
     top: Option<OwnedFd>,
     /// User namespaces that are there for their id maps.
     user_namespaces: Vec<OwnedFd>,
+    /// The container that is there already.
+    target: Option<Target<'a>>,
+    /// Who gets the filter's listener.
+    agent: Option<Agent>,
 }
 
 impl<'a> Launch<'a> {
@@ -145,6 +164,7 @@ impl<'a> Launch<'a> {
             target: None,
             top: None,
             user_namespaces: Vec::new(),
+            agent: None,
         }
     }
 
@@ -173,6 +193,13 @@ impl<'a> Launch<'a> {
             }
             HostStep::Open(slot) => self.descriptors.open(*slot),
             HostStep::Filter => self.filter(),
+            HostStep::Agent => {
+                self.reach(Gate::Notify)?;
+                let listener = self.plan.filter.as_ref().and_then(|filter| filter.listener.as_ref());
+                self.agent = listener.map(|listener| Agent::connect(&listener.path)).transpose()?;
+                Ok(())
+            }
+            HostStep::Listener => self.hand_over_listener(),
             HostStep::Spawn => self.spawn(),
             HostStep::Born => self.born(),
             HostStep::MapIds => {
@@ -208,18 +235,65 @@ impl<'a> Launch<'a> {
             HookPhase::Prestart => &self.plan.hooks.prestart,
             _ => &self.plan.hooks.create_runtime,
         };
-        let record = self.dir.map_or(Ok(None), Record::read)?.unwrap_or_default();
-        hooks::run(phase, list, &record.state(Status::Creating, self.pid()))
+        hooks::run(phase, list, &self.state()?)
     }
 
-    /// Compiles the filter and leaves it to init, which looks after its last gate.
+    /// Compiles the filter, or takes the one that was kept, and leaves it to init, which looks after its last gate.
     fn filter(&mut self) -> Result<()> {
-        let Some(profile) = &self.plan.filter else { return Ok(()) };
-        let program = profile.compile()?;
+        let Some(filter) = &self.plan.filter else { return Ok(()) };
+        let program = match (&filter.profile, &self.target) {
+            (None, Some(target)) => filter::kept(target.dir)?,
+            (profile, _) => profile.as_ref().map_or(Ok(Vec::new()), Profile::compile)?,
+        };
+        if let Some(dir) = self.dir {
+            filter::keep(dir, &program)?;
+        }
         if self.frame.as_mut().is_some_and(|frame| frame.set_filter(&program)) {
             return Ok(());
         }
         Err(StepError::host(None, "leave the filter to init", "size", nix::errno::Errno::E2BIG).into())
+    }
+
+    /// Takes the listener from init, which makes no system call meanwhile, and sends it to the agent.
+    fn hand_over_listener(&mut self) -> Result<()> {
+        let number = self.offered()?;
+        let (Some(agent), Some(init), Some(frame)) = (&self.agent, &self.init, &self.frame) else { return Ok(()) };
+        let Some(wanted) = self.plan.filter.as_ref().and_then(|filter| filter.listener.as_ref()) else { return Ok(()) };
+        let taken = pidfd_getfd(init.pidfd.as_fd(), number);
+        let taken = taken.map_err(|fault| refused("take the filter's listener from init", fault))?;
+        let state = listener::process_state(wanted, &self.state()?, init.pid);
+        let rest = agent.send(taken.as_fd(), &state)?;
+        frame.taken();
+        agent.send_rest(rest)?;
+        self.agent = None;
+        Ok(())
+    }
+
+    /// The number of the listener that init offers, waiting for it to come: right after the gate.
+    fn offered(&mut self) -> Result<i32> {
+        const LOOK_AGAIN: Duration = Duration::from_micros(20);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (Some(frame), Some(init)) = (&self.frame, &self.init) else { return Err(self.failure()) };
+            if let Some(number) = frame.offered() {
+                return Ok(number);
+            }
+            if gate::readable(init.pidfd.as_fd(), Duration::ZERO) || Instant::now() > deadline {
+                return Err(self.failure());
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// The container's state, for hooks and agents.
+    fn state(&self) -> Result<State> {
+        match &self.target {
+            Some(target) => Ok(target.state.clone()),
+            None => {
+                let record = self.dir.map_or(Ok(None), Record::read)?.unwrap_or_default();
+                Ok(record.state(Status::Creating, self.pid()))
+            }
+        }
     }
 
     fn pid(&self) -> i32 {
@@ -232,7 +306,7 @@ impl<'a> Launch<'a> {
 
     fn spawn(&mut self) -> Result<()> {
         // Alive now, so the pid was its own when its namespaces were opened.
-        if self.target.is_some_and(|target| gate::readable(target, Duration::ZERO)) {
+        if self.target.as_ref().is_some_and(|target| gate::readable(target.init, Duration::ZERO)) {
             return Err(StepError::host(None, "join the container", "poll", nix::errno::Errno::ESRCH).into());
         }
         let (gates, inits_end) = Gates::new()?;

@@ -51,8 +51,7 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     process::limits(p)?;
     p.host(HostStep::Release(Gate::Ready));
     p.init(Step::Await { gate: Gate::Ready });
-    p.host(HostStep::Created); //         a missing program or a refused id is still an error of `create`
-    process::tail(p)
+    process::tail(p, HostStep::Created) // a missing program or a refused id is still an error of `create`
 }
 
 /// The host's lines for the cgroup.

@@ -9,7 +9,7 @@ use runtime_init::sys::mount::{attr, propagation};
 use runtime_init::{Gate, Ns, Slot, Step, Text, Words};
 
 use super::{Act, HostStep, Plan, SlotUse};
-use crate::seccomp::Profile;
+use crate::seccomp::flag;
 
 const PROPAGATIONS: [(u64, &str); 4] = [
     (propagation::SHARED, "shared"),
@@ -50,14 +50,22 @@ impl Plan {
                 let whose = maps.map_or("container's".to_owned(), |index| format!("{}. kept", index + 1));
                 format!("map its ids, {whose} map{depth}")
             }
-            HostStep::Filter => {
-                format!("compile the filter: {} names", self.filter.as_ref().map_or(0, Profile::names))
-            }
+            HostStep::Filter => match self.filter.as_ref().and_then(|filter| filter.profile.as_ref()) {
+                Some(profile) => format!("compile the filter: {} names", profile.names()),
+                None => "take the filter that was kept".to_owned(),
+            },
+            HostStep::Agent => format!("connect to the agent {}", self.agent()),
+            HostStep::Listener => "send it the filter's listener".to_owned(),
             HostStep::Limit { name, soft, hard, .. } => format!("{name} {} {}", limit(*soft), limit(*hard)),
             HostStep::Release(_) => "go on".to_owned(),
             HostStep::Executed => "executed".to_owned(),
             HostStep::Created => "created: init waits for start".to_owned(),
         }
+    }
+
+    fn agent(&self) -> String {
+        let listener = self.filter.as_ref().and_then(|filter| filter.listener.as_ref());
+        listener.map_or_else(String::new, |listener| listener.path.display().to_string())
     }
 
     /// What a slot holds.
@@ -156,6 +164,9 @@ impl Plan {
             Step::Prepare { home_of: u32::MAX, .. } => "lay out arguments and environment".to_owned(),
             Step::Prepare { home_of, .. } => format!("lay out arguments and environment, home of {home_of}"),
             Step::WaitForStart { .. } => "wait for start".to_owned(),
+            Step::Filter { flags } if flags & flag::NEW_LISTENER != 0 => {
+                "install the filter, offer its listener".to_owned()
+            }
             Step::Filter { .. } => "install the system call filter".to_owned(),
             Step::Execute { args, .. } => format!("execute {}", self.first(args)),
             _ => format!("{step:?}"),
@@ -288,6 +299,7 @@ const fn describe_gate(gate: Gate) -> &'static str {
         Gate::Trees => "show its own copy of the mounts",
         Gate::Mounted => "wait for the hooks",
         Gate::Ready => "wait for the limits",
+        Gate::Notify => "wait for the agent",
     }
 }
 

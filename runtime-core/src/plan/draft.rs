@@ -8,12 +8,12 @@ use oci_spec::runtime::{Linux, Process, Spec};
 use runtime_init::{Slot, Step, Text, Words};
 
 use super::namespaces::Namespaces;
+use super::seccomp::Filter;
 use super::{Act, CgroupPlan, CreateOptions, HostStep, IdMaps, Line, MountMaps, Note, Outline, Plan, SlotUse, Texts};
 use crate::at::ConfigPath;
 use crate::bundle::Bundle;
 use crate::error::{Error, Problem, Result};
 use crate::host::Host;
-use crate::seccomp::Profile;
 
 /// Everything that planning looks at, and what it has decided so far.
 pub(super) struct Draft<'a> {
@@ -32,7 +32,7 @@ pub(super) struct Draft<'a> {
     pub devices: super::devices::Opened,
     pub id_maps: IdMaps,
     pub mount_maps: Vec<MountMaps>,
-    pub filter: Option<Profile>,
+    pub filter: Option<Filter>,
     pub hooks: super::Hooks,
     pub texts: Texts,
     words: Vec<u32>,

@@ -50,8 +50,7 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
     process::limits(p)?;
     p.host(HostStep::Release(Gate::Ready));
     p.init(Step::Await { gate: Gate::Ready });
-    p.host(HostStep::Executed); //        a missing program or a refused id is an error of `exec`
-    process::tail(p)
+    process::tail(p, HostStep::Executed) // a missing program or a refused id is an error of `exec`
 }
 
 /// Opens every namespace that the container has apart from the caller.

@@ -37,11 +37,12 @@ use crate::bundle::Bundle;
 use crate::error::{Error, Result, Side, StepRef};
 use crate::host::Host;
 use crate::id::ContainerId;
-use crate::seccomp::Profile;
+use seccomp::Filter;
 
 pub use cgroup::{CgroupPlan, CgroupWrite};
 pub use hooks::{Hook, Hooks};
 pub(crate) use mount_options::known as known_mount_options;
+pub(crate) use seccomp::Listener;
 #[cfg(test)]
 pub(crate) use seccomp::profile_of;
 pub(crate) use texts::Texts;
@@ -122,8 +123,12 @@ pub(crate) enum HostStep {
     Give(Slot),
     /// Map the ids of the mount that init shows: by one of the user namespaces above, or by the container's.
     MapTree { maps: Option<usize>, recursive: bool },
-    /// Compile the system call filter and leave it for init.
+    /// Compile the system call filter, or take the one that was kept, and leave it for init.
     Filter,
+    /// Connect to the agent that decides about certain calls, while init stands before its filter.
+    Agent,
+    /// Take the filter's listener from init and send it to the agent.
+    Listener,
     /// One limit of the process.
     Limit { resource: u32, name: &'static str, soft: u64, hard: u64 },
     /// Let init pass a gate.
@@ -188,7 +193,7 @@ pub struct Plan {
     pub(crate) host: Host,
     pub(crate) id_maps: IdMaps,
     pub(crate) mount_maps: Vec<MountMaps>,
-    pub(crate) filter: Option<Profile>,
+    pub(crate) filter: Option<Filter>,
     pub(crate) hooks: Hooks,
     notes: Vec<Note>,
     refusals: Vec<Error>,

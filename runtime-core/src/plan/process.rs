@@ -107,9 +107,17 @@ const fn resource(kind: PosixRlimitType) -> (u32, &'static str) {
     }
 }
 
-/// The last lines: privileges fall once, then nothing but the program is left to do.
-pub(super) fn tail(p: &mut Draft<'_>) -> Result<()> {
+/// The last lines: privileges fall once, then nothing but the program is left to do. With `done` the host has done its
+/// part: right after the last gate.
+pub(super) fn tail(p: &mut Draft<'_>, done: HostStep) -> Result<()> {
     let start = if p.exec { None } else { Some(p.slot(SlotUse::Start)) };
+    let listens = p.process().is_some() && p.filter.as_ref().is_some_and(|filter| filter.listener.is_some());
+    let done = if listens {
+        Some(done)
+    } else {
+        p.host(done);
+        None
+    };
     let Some(process) = p.process() else {
         // Legal for create; start refuses (D2).
         start.into_iter().for_each(|slot| p.init(Step::WaitForStart { slot }));
@@ -127,10 +135,10 @@ pub(super) fn tail(p: &mut Draft<'_>) -> Result<()> {
         // Without noNewPrivileges it takes this capability to install a filter, and that comes last.
         let filtering = Sets { effective: sets.effective | SYS_ADMIN, permitted: sets.permitted | SYS_ADMIN, ..sets };
         raise(p, &Sets { ambient: 0, ..filtering });
-        program(p, process, start, Some(&sets))
+        program(p, process, start, Some(&sets), done)
     } else {
         raise(p, &sets);
-        program(p, process, start, None)
+        program(p, process, start, None, done)
     }
 }
 
@@ -196,8 +204,15 @@ fn groups(p: &mut Draft<'_>, process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// From the program's name to its start. `last` are capabilities that wait for the filter.
-fn program(p: &mut Draft<'_>, process: &Process, start: Option<runtime_init::Slot>, last: Option<&Sets>) -> Result<()> {
+/// From the program's name to its start. `last` are capabilities that wait for the filter; `done` is there if the
+/// filter's listener goes to an agent.
+fn program(
+    p: &mut Draft<'_>,
+    process: &Process,
+    start: Option<runtime_init::Slot>,
+    last: Option<&Sets>,
+    done: Option<HostStep>,
+) -> Result<()> {
     let at = ConfigPath::new("process.args");
     let args = process.args().as_deref().unwrap_or_default();
     if args.is_empty() {
@@ -216,19 +231,31 @@ fn program(p: &mut Draft<'_>, process: &Process, start: Option<runtime_init::Slo
     let has_home = environment.iter().any(|e| e.starts_with("HOME="));
     let home_of = if has_home { u32::MAX } else { process.user().uid() };
     p.init_for(&at, Step::Prepare { args, env, home_of });
-    if let Some(slot) = start {
-        p.init(Step::WaitForStart { slot });
-        super::hooks::inside(p, super::hooks::Phase::StartContainer)?;
-    }
-    // Behind the filter stands nothing that an ordinary profile forbids: capset, prctl, execve.
-    if let Some(flags) = p.filter.as_ref().map(|filter| filter.flags) {
-        p.init_for(&ConfigPath::new("linux.seccomp"), Step::Filter { flags });
-    }
-    if let Some(sets) = last {
-        raise(p, sets);
+    if let Some(done) = done {
+        // Before the wait, because it is the creating host that takes the listener.
+        filter(p, last);
+        p.host(done);
+        wait_for_start(p, start)?;
+    } else {
+        // Behind the filter stands nothing that an ordinary profile forbids: capset, prctl, execve.
+        wait_for_start(p, start)?;
+        filter(p, last);
     }
     p.init_for(&at, Step::Execute { args, env });
     Ok(())
+}
+
+fn wait_for_start(p: &mut Draft<'_>, start: Option<runtime_init::Slot>) -> Result<()> {
+    let Some(slot) = start else { return Ok(()) };
+    p.init(Step::WaitForStart { slot });
+    super::hooks::inside(p, super::hooks::Phase::StartContainer)
+}
+
+fn filter(p: &mut Draft<'_>, last: Option<&Sets>) {
+    super::seccomp::install(p);
+    if let Some(sets) = last {
+        raise(p, sets);
+    }
 }
 
 /// `process.env`: of a name given twice the last value stays, as in runc. An empty `HOME` counts as none.

@@ -115,6 +115,7 @@ const fn gate_name(gate: Gate) -> &'static str {
         Gate::Trees => "Trees",
         Gate::Mounted => "Mounted",
         Gate::Ready => "Ready",
+        Gate::Notify => "Notify",
     }
 }
 

@@ -14,6 +14,8 @@ fn slate() -> Slate {
         fault: word(),
         aux: word(),
         filter_len: word(),
+        listener: word(),
+        taken: word(),
         message_len: word(),
         message: [const { AtomicU8::new(0) }; MESSAGE],
     }
@@ -51,6 +53,18 @@ fn a_length_that_cannot_be_is_cut() {
     slate.say(b"e tmpfs: Unknown parameter");
     slate.message_len.store(u32::MAX, Ordering::Relaxed);
     assert_eq!(said(&slate).1, MESSAGE);
+}
+
+#[test]
+fn a_listener_is_offered_and_taken() {
+    let slate = slate();
+    for number in [0, 7] {
+        assert_eq!(slate.offered().is_some(), number == 7);
+        slate.offer(number);
+        assert_eq!((slate.offered(), slate.is_taken()), (Some(number), false));
+    }
+    slate.take();
+    assert!(slate.is_taken());
 }
 
 proptest! {

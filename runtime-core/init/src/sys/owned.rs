@@ -26,6 +26,14 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     process::pidfd_open(pid).map(own)
 }
 
+/// As [`process::pidfd_getfd`].
+///
+/// # Errors
+/// As pidfd_getfd(2).
+pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd> {
+    process::pidfd_getfd(pidfd.into(), Fd(fd)).map(own)
+}
+
 /// As [`process::pidfd_send_signal`].
 ///
 /// # Errors

@@ -249,12 +249,14 @@ pub fn reset_signals() -> Result {
     Ok(())
 }
 
-/// `seccomp(SECCOMP_SET_MODE_FILTER, flags, program)`; `program` is a list of `struct sock_filter`.
+/// `seccomp(SECCOMP_SET_MODE_FILTER, flags, program)`; `program` is a list of `struct sock_filter`. Returns the listener,
+/// if the flags ask for one.
 ///
 /// # Errors
 /// As seccomp(2).
-pub fn seccomp(flags: u32, program: &[u64]) -> Result<usize> {
+pub fn seccomp(flags: u32, program: &[u64]) -> Result<Option<Fd>> {
     const SECCOMP_SET_MODE_FILTER: usize = 1;
+    const NEW_LISTENER: u32 = 8;
     #[repr(C)]
     struct Program {
         len: u16,
@@ -263,7 +265,9 @@ pub fn seccomp(flags: u32, program: &[u64]) -> Result<usize> {
     #[expect(clippy::cast_possible_truncation, reason = "the host checks that it is at most 4096")]
     let program = Program { len: program.len() as u16, filter: program.as_ptr() };
     // SAFETY: the kernel reads the structure and `len` instructions of 8 bytes each.
-    unsafe { special(arch::seccomp, [SECCOMP_SET_MODE_FILTER, flags as usize, (&raw const program) as usize]) }
+    let result =
+        unsafe { special(arch::seccomp, [SECCOMP_SET_MODE_FILTER, flags as usize, (&raw const program) as usize]) }?;
+    Ok((flags & NEW_LISTENER != 0).then(|| Fd::from_result(result)))
 }
 
 /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`.
@@ -282,6 +286,14 @@ pub fn join_session_keyring(name: &CStr) -> Result {
 /// As pidfd_open(2).
 pub fn pidfd_open(pid: i32) -> Result<Fd> {
     plain(arch::pidfd_open, [Fd(pid).arg(), 0]).map(Fd::from_result)
+}
+
+/// `pidfd_getfd(pidfd, fd, 0)`: a copy of another process's descriptor.
+///
+/// # Errors
+/// As pidfd_getfd(2).
+pub fn pidfd_getfd(pidfd: Fd, fd: Fd) -> Result<Fd> {
+    plain(arch::pidfd_getfd, [pidfd.arg(), fd.arg(), 0]).map(Fd::from_result)
 }
 
 /// `pidfd_send_signal(pidfd, signal, NULL, 0)`.

@@ -19,7 +19,7 @@ numbers! {
     Plain {
         close = 3, setsid = 112, umask = 95, kill = 62, getpid = 39, fchdir = 81, fchmod = 91, fchown = 93, fcntl = 72,
         dup3 = 292, setresuid = 117, setresgid = 119, prctl = 157, exit_group = 231, unshare = 272, setns = 308,
-        close_range = 436, fsmount = 432, pidfd_open = 434, socket = 41, sendfile = 40,
+        close_range = 436, fsmount = 432, pidfd_open = 434, pidfd_getfd = 438, socket = 41, sendfile = 40,
     }
     TextFirst {
         chdir = 80, chroot = 161, umount2 = 166, fsopen = 430, memfd_create = 319,
