@@ -81,6 +81,11 @@ impl Program {
     pub const fn new() -> Self {
         Self { path: Path::new(), home: [0; PATH_MAX], lists: None }
     }
+
+    /// `HOME=` and the path that was looked up for it, if the environment has none.
+    pub fn home(&self) -> Option<&CStr> {
+        CStr::from_bytes_until_nul(&self.home).ok().filter(|home| !home.is_empty())
+    }
 }
 
 /// Looks the program up as `execvp` would, with the program's own rights. In the fault, `aux` is 1 if the name
@@ -162,16 +167,14 @@ pub fn prepare(cx: &mut Context, args: Words, env: Words, home_of: u32) -> Resul
 
 /// Executes the program. Returns only what refused. A filter may allow nothing but this one system call.
 pub fn execute(view: &View<'_>, cx: &mut Context, args: Words, env: Words) -> Fault {
-    let Program { path, home, lists } = &mut cx.program;
-    let Some([argv, envp]) = lists.take() else { return Fault::new(Call::FRAME, Errno::INVAL) };
+    let Some([argv, envp]) = cx.program.lists.take() else { return Fault::new(Call::FRAME, Errno::INVAL) };
     let argv = fill(view, argv, args);
     let mut envp = fill(view, envp, env);
-    match CStr::from_bytes_until_nul(home) {
-        Ok(home) if !home.is_empty() => envp.push(home),
-        _ => {}
+    if let Some(home) = cx.program.home() {
+        envp.push(home);
     }
     view.slate.enter(Phase::Exec);
-    process::execve(path.as_cstr(), &argv, &envp)
+    process::execve(cx.program.path.as_cstr(), &argv, &envp)
 }
 
 fn fill<'a>(view: &View<'a>, mut list: Strings<'a>, words: Words) -> Strings<'a> {

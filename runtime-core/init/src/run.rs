@@ -111,7 +111,7 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::MaskPath { path } => mounts::mask_path(cx, frame.text(path)),
         Step::ReadonlyRoot {} => mounts::make_readonly(cx.root),
         Step::Unmount { path } => mounts::unmount(frame.text(path)),
-        Step::Hook { record } => hooks::run(view, record),
+        Step::Hook { record } => hooks::run(view, &cx.program, record),
         Step::EnterRoot { how } => rootfs::enter(cx, how),
         Step::RootPropagation { kind, recursive } => rootfs::propagation(kind, recursive == 1),
         Step::NoNewPrivs {} => process::prctl(Prctl::SetNoNewPrivs, 1, 0),
