@@ -78,6 +78,8 @@ pub enum Need {
     SysResource,
     /// Two processors.
     TwoProcessors,
+    /// A kernel that tells of its memory's nodes.
+    Numa,
     /// The resctrl filesystem.
     Resctrl,
     /// overlayfs.
@@ -111,6 +113,7 @@ impl Need {
             Need::Bfq => file("/sys/module/bfq", "no I/O scheduler bfq"),
             Need::SysResource => capability(24, "no CAP_SYS_RESOURCE"),
             Need::TwoProcessors => file("/sys/devices/system/cpu/cpu1", "only one processor"),
+            Need::Numa => file("/proc/self/numa_maps", "no memory policies in this kernel"),
             Need::Resctrl => file("/sys/fs/resctrl/schemata", "no resctrl filesystem"),
             Need::LastPid => file("/proc/sys/kernel/ns_last_pid", "no ns_last_pid"),
             Need::IdMap => no_id_maps(),

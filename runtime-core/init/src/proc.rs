@@ -46,9 +46,21 @@ pub fn sysctl(cx: &Context, path: &CStr, value: &CStr) -> Result {
     fd::write(file.0, value.to_bytes()).map(drop)
 }
 
+/// Writes a label of this process. `self` is a link, taken once; below it, none is followed (rule R4).
+pub fn label(cx: &Context, path: &CStr, value: &CStr) -> Result {
+    let how = resolve::BENEATH | resolve::NO_XDEV;
+    let own = fd::openat2(cx.procfs, c"self/attr", open::PATH | open::DIRECTORY, how | resolve::NO_MAGICLINKS)?;
+    let own = Closing(own);
+    let file = Closing(fd::openat2(own.0, path, open::WRONLY, how | resolve::NO_SYMLINKS)?);
+    write_verified(&file, value)
+}
+
 /// Writes a file of this process in the host's procfs, before anything of the container is mounted.
 pub fn write_own(path: &CStr, value: &CStr) -> Result {
-    let file = Closing(fd::open_plain(path, open::WRONLY)?);
+    write_verified(&Closing(fd::open_plain(path, open::WRONLY)?), value)
+}
+
+fn write_verified(file: &Closing, value: &CStr) -> Result {
     if fd::filesystem(file.0)? != MAGIC {
         return Err(Fault::new(Call::PROCFS, Errno::INVAL));
     }

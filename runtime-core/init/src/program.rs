@@ -116,13 +116,27 @@ fn executable(path: &CStr) -> Result {
     fd::may_execute(Fd::CWD, path)
 }
 
-/// Waits for the byte of `start`. From here on the creating process may be gone, so its gate is closed first.
-pub fn wait_for_start(view: &View<'_>, slot: Slot) -> Result {
+/// Waits for the byte of `start`. From here on the creating process may be gone, so its gate is closed first; and `exec` may
+/// bring others in, for whom a procfs without masks must not lie about.
+pub fn wait_for_start(view: &View<'_>, cx: &mut Context, slot: Slot) -> Result {
+    if cx.procfs != Fd(-1) {
+        fd::close(core::mem::replace(&mut cx.procfs, Fd(-1)))?;
+    }
     view.slate.enter(Phase::Waiting);
     fd::close(view.frame.gate())?;
     let mut go = [0];
     fd::read(view.slot(slot), &mut go)?;
     view.slate.enter(Phase::Exec);
+    Ok(())
+}
+
+/// Gives the caller's descriptors the numbers at which the program looks for them. What had those numbers was init's own,
+/// and ends here.
+pub fn pass(view: &View<'_>, files: Words) -> Result {
+    for index in (files.start..files.start.saturating_add(files.count)).step_by(2) {
+        let [number, slot] = [view.frame.word(index), view.frame.word(index + 1)];
+        fd::dup_inherited(view.slot(Slot(slot)), Fd(number.cast_signed()))?;
+    }
     Ok(())
 }
 

@@ -34,6 +34,8 @@ const COVERED_IN_PROC: [&str; 10] = [
 
 /// What may not be a link in the image: whatever is mounted, made, masked or made read-only there is meant for these places.
 const ORDINARY: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// File systems whose labels are not those of a mount: the kernel's own, and one that has a single instance.
+const UNLABELLED: [&str; 4] = ["proc", "sysfs", "cgroup2", "mqueue"];
 
 /// What a mount is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +86,23 @@ pub(super) fn open(p: &mut Draft<'_>) -> Result<()> {
         }
         p.mounts.push(decided);
     }
+    notify_socket(p)
+}
+
+/// The directory in which whoever starts the container binds the socket of sd_notify(3), as in runc: the program can
+/// connect to what is in it and change nothing.
+fn notify_socket(p: &mut Draft<'_>) -> Result<()> {
+    let at = ConfigPath::new("NOTIFY_SOCKET");
+    if !p.options.notify {
+        return Ok(());
+    }
+    if !p.namespaces.has(Ns::Mount) {
+        return Err(Error::refused(at, "without a mount namespace this would change the host's mounts"));
+    }
+    let slot = Some(p.slot(SlotUse::Notify));
+    let options = Options::read(&["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned));
+    let from = From::Tree { path: PathBuf::from("notify"), recursive: false, slot };
+    p.mounts.push(Decided { at, target: "/run/notify".to_owned(), from, options, mapped: None, late: None });
     Ok(())
 }
 
@@ -201,7 +220,7 @@ pub(super) fn open_inside(p: &mut Draft<'_>) -> Result<()> {
         super::devices::open_inside(p)?;
     }
     if p.linux().and_then(|l| l.sysctl().as_ref()).is_some_and(|s| !s.is_empty()) {
-        p.init_for(&ConfigPath::new("linux.sysctl"), Step::OpenProc {});
+        super::process::labels::own_procfs(p, &ConfigPath::new("linux.sysctl"));
     }
     Ok(())
 }
@@ -211,13 +230,13 @@ pub(super) fn open_inside(p: &mut Draft<'_>) -> Result<()> {
 fn open_sources(p: &mut Draft<'_>) -> Result<()> {
     let mut mounts = std::mem::take(&mut p.mounts);
     let given = p.host.privileged && p.namespaces.is_new(Ns::Mount);
-    if given && mounts.iter().any(|mount| matches!(mount.from, From::Tree { .. })) {
+    if given && mounts.iter().any(|mount| matches!(mount.from, From::Tree { slot: None, .. })) {
         let at = ConfigPath::new("mounts");
         p.host_for(&at, HostStep::Release(Gate::Trees));
         p.init_for(&at, Step::Await { gate: Gate::Trees });
     }
     for mount in &mut mounts {
-        if let From::Tree { path, recursive, slot } = &mut mount.from {
+        if let From::Tree { path, recursive, slot: slot @ None } = &mut mount.from {
             let at = mount.at.field("source");
             let place = if given { p.slot(SlotUse::Given { path: path.clone() }) } else { reserved(p) };
             if given {
@@ -358,6 +377,11 @@ fn filesystem(
 fn data(p: &mut Draft<'_>, mount: &Decided, record: &mut MountRecord) -> Result<()> {
     let at = mount.at.field("options");
     let mut words = Vec::new();
+    if let (From::Filesystem { kind, .. }, Some((at, label))) = (&mount.from, super::process::labels::of_mounts(p)?)
+        && !UNLABELLED.contains(&kind.as_str())
+    {
+        words.extend([p.texts.fixed("context").0, p.texts.add(label, &at)?.0]);
+    }
     for (key, value) in &mount.options.data {
         // cgroup2 options belong to the host's hierarchy: from a cgroup namespace the kernel ignores them.
         words.push(p.texts.add(key, &at)?.0);
