@@ -28,7 +28,6 @@ mod proc;
 mod program;
 mod rootfs;
 pub mod run;
-pub mod scheduling;
 pub mod slate;
 #[cfg(freestanding)]
 mod start;

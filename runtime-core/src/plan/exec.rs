@@ -10,7 +10,6 @@ use runtime_init::step::Enter;
 use runtime_init::{Gate, Ns, Slot, Step};
 
 use super::draft::Draft;
-use super::process::{labels, scheduling};
 use super::{HostStep, SlotUse, namespaces, process, seccomp};
 use crate::at::ConfigPath;
 use crate::error::Result;
@@ -24,7 +23,6 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
     // The usher: outside, with the caller's rights.
     p.init(Step::ResetInherited {}); //   as in create (CVE-2024-21626)
     process::oom_score(p)?; //            needs the caller's rights
-    scheduling::cpus_before(p)?; //       whatever is done until the process is in its cgroup is done there
     p.init(Step::NotDumpable {}); //      the container's processes see init from birth on (CVE-2016-9962)
     let user_first = !p.host.privileged;
     let outside = [Ns::Pid, Ns::Net, Ns::Ipc, Ns::Uts, Ns::Time];
@@ -35,7 +33,6 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
     p.host(HostStep::Born);
 
     // Init, in the container's cgroup.
-    labels::open(p)?; //                  before the container's mounts are joined
     join(p, &joined, &[Ns::Cgroup, Ns::Mount]);
     join(p, &joined, if user_first { &[] } else { &[Ns::User] }); // last: the other joins need the caller's rights
     if p.namespaces.has(Ns::User) {
@@ -46,13 +43,11 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
         root_of(p, target)?; //           without a mount namespace the root is only where that process sees it
     }
     p.init(Step::Session {});
-    labels::keyring(p)?;
-    scheduling::cpus_after(p)?;
+    process::keyring(p)?;
+    p.init(Step::AllCpus {});
 
     seccomp::compile(p)?;
     process::limits(p)?;
-    scheduling::scheduler(p)?;
-    scheduling::io_priority(p)?;
     p.host(HostStep::Release(Gate::Ready));
     p.init(Step::Await { gate: Gate::Ready });
     process::tail(p, HostStep::Executed) // a missing program or a refused id is an error of `exec`

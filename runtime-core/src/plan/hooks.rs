@@ -167,8 +167,7 @@ fn record(p: &mut Draft<'_>, phase: Phase, index: usize, hook: &Hook, at: &Confi
     for part in state {
         words.push(p.texts.add(part, &ConfigPath::new("annotations"))?.0);
     }
-    let as_program = phase == Phase::StartContainer && hook.env.is_none();
-    words.extend([small(args.len()), small(env.len()), u32::from(as_program)]);
+    words.extend([small(args.len()), small(env.len())]);
     for (index, arg) in args.iter().enumerate() {
         words.push(p.texts.add(arg, &at.field("args").index(index))?.0);
     }
