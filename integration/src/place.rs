@@ -60,8 +60,6 @@ pub enum Need {
     Script,
     /// The program `ip`, which makes network namespaces and devices.
     Ip,
-    /// The program `strace`, and a kernel on which it works.
-    Strace,
     /// The program `unshare`.
     Unshare,
     /// The program `setpriv`.
@@ -80,6 +78,8 @@ pub enum Need {
     SysResource,
     /// Two processors.
     TwoProcessors,
+    /// A kernel that tells of its memory's nodes.
+    Numa,
     /// The resctrl filesystem.
     Resctrl,
     /// overlayfs.
@@ -104,7 +104,6 @@ impl Need {
             Need::Ps => program("ps").or_else(no_working_ps),
             Need::Script => program("script"),
             Need::Ip => program("ip"),
-            Need::Strace => program("strace").or_else(no_working_strace),
             Need::Unshare => program("unshare"),
             Need::Setpriv => program("setpriv"),
             Need::Cpuset => controller("cpuset"),
@@ -114,6 +113,7 @@ impl Need {
             Need::Bfq => file("/sys/module/bfq", "no I/O scheduler bfq"),
             Need::SysResource => capability(24, "no CAP_SYS_RESOURCE"),
             Need::TwoProcessors => file("/sys/devices/system/cpu/cpu1", "only one processor"),
+            Need::Numa => file("/proc/self/numa_maps", "no memory policies in this kernel"),
             Need::Resctrl => file("/sys/fs/resctrl/schemata", "no resctrl filesystem"),
             Need::LastPid => file("/proc/sys/kernel/ns_last_pid", "no ns_last_pid"),
             Need::IdMap => no_id_maps(),
@@ -151,11 +151,6 @@ fn no_id_maps() -> Option<String> {
     let since_6_3 = (numbers.next(), numbers.next()) >= (Some(6), Some(3));
     let maps = matches!(kind.as_str(), "ext2/ext3" | "xfs" | "btrfs") || kind == "tmpfs" && since_6_3;
     (!maps).then(|| format!("no id-mapped mounts of {kind} on this kernel"))
-}
-
-fn no_working_strace() -> Option<String> {
-    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
-    (!works).then(|| "strace fails on this kernel".to_string())
 }
 
 fn controller(name: &str) -> Option<String> {

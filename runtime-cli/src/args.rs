@@ -143,13 +143,13 @@ pub struct NewContainer {
     /// Socket that gets the master side of the terminal (not supported yet)
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
-    /// Socket that gets the pidfd of the container's first process (not supported yet)
+    /// Socket that gets a pidfd of the container's first process
     #[arg(long, value_name = "SOCKET")]
     pub pidfd_socket: Option<PathBuf>,
     /// What `plan` takes as well.
     #[command(flatten)]
     pub choices: PlanChoices,
-    /// Number of file descriptors from 3 on to pass to the container (not supported yet above 0)
+    /// Number of file descriptors from 3 on to pass to the container, behind those of LISTEN_FDS; unopened ones are left out
     #[arg(long, value_name = "N", default_value = "0", value_parser = preserve_fds)]
     pub preserve_fds: u32,
     /// Do not adopt processes that the container leaves behind while it is waited for
@@ -192,10 +192,10 @@ pub struct ExecArgs {
     /// Socket that gets the master side of the terminal (not supported yet)
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
-    /// Socket that gets the pidfd of the process (not supported yet)
+    /// Socket that gets a pidfd of the process
     #[arg(long, value_name = "SOCKET")]
     pub pidfd_socket: Option<PathBuf>,
-    /// Number of file descriptors from 3 on to pass to the process (not supported yet above 0)
+    /// Number of file descriptors from 3 on to pass to the process; unopened ones are left out
     #[arg(long, value_name = "N", default_value = "0", value_parser = preserve_fds)]
     pub preserve_fds: u32,
     /// Cgroup below the container's to run it in; it has to be there

@@ -11,8 +11,11 @@ mod commands;
 mod foreground;
 mod help;
 mod log;
+mod notify;
+mod passed;
 mod phrases;
 mod pid_file;
+mod pidfd_socket;
 mod root;
 
 use std::error::Error as _;

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::plan::known_mount_options;
+use crate::plan::{known_memory_policies, known_mount_options};
 
 /// The features structure as JSON. The same on every machine.
 #[must_use]
@@ -21,14 +21,21 @@ pub fn features() -> Value {
             "capabilities": capabilities,
             "cgroup": { "v1": false, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
             "seccomp": seccomp(),
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
+            "memoryPolicy": memory_policy(),
             "intelRdt": { "enabled": false },
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": false },
         },
         "potentiallyUnsafeConfigAnnotations": [],
     })
+}
+
+/// What `linux.memoryPolicy` understands.
+fn memory_policy() -> Value {
+    let (modes, flags) = known_memory_policies();
+    json!({ "modes": modes, "flags": flags })
 }
 
 /// What `linux.seccomp` understands. Words of foreign architectures are accepted; they never apply here.

@@ -29,9 +29,14 @@ pub struct Host {
     pub environment: Vec<std::ffi::OsString>,
     /// Where procfs and sysfs are mounted, for `--no-pivot`.
     pub kernel_mounts: Vec<PathBuf>,
+    /// AppArmor is enabled.
+    pub apparmor: bool,
+    /// SELinux is enabled and has a policy.
+    pub selinux: bool,
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
+const SELINUX_MAGIC: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0xf97c_ff8c);
 
 impl Host {
     /// Looks at this machine.
@@ -53,8 +58,16 @@ impl Host {
             cgroup: CgroupHost::probe()?,
             environment: environment(),
             kernel_mounts: kernel_mounts(&read("/proc/self/mountinfo")?),
+            apparmor: fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y")),
+            selinux: selinux(),
         })
     }
+}
+
+/// As libselinux decides: there is its file system, and the caller has another label than before a policy is loaded.
+fn selinux() -> bool {
+    let there = nix::sys::statfs::statfs("/sys/fs/selinux").is_ok_and(|found| found.filesystem_type() == SELINUX_MAGIC);
+    there && fs::read("/proc/self/attr/current").is_ok_and(|label| !label.starts_with(b"kernel\0"))
 }
 
 fn environment() -> Vec<std::ffi::OsString> {

@@ -36,6 +36,8 @@ fn privileged() -> Host {
         },
         environment: vec!["PATH=/usr/bin:/bin".into()],
         kernel_mounts: ["/bundle/rootfs/proc", "/sys", "/proc"].map(PathBuf::from).into(),
+        apparmor: true,
+        selinux: false,
     }
 }
 
@@ -51,6 +53,7 @@ fn hybrid() -> Host {
     let mut host = privileged();
     host.cgroup.mount = "/sys/fs/cgroup/unified".into();
     host.cgroup.controllers = set("");
+    (host.apparmor, host.selinux) = (false, true);
     host.cgroup.v1 =
         set("cpuset cpu cpuacct blkio memory devices freezer net_cls perf_event net_prio hugetlb pids rdma");
     host
@@ -74,6 +77,11 @@ fn plan(name: &str, host: &Host) -> Result<Plan, runtime_core::Error> {
     let bundle = Bundle::parse("/bundle".into(), text)?;
     let mut options = CreateOptions::new("web");
     options.no_pivot = name.contains("no-pivot");
+    if name.contains("passed") {
+        (options.pass_fds, options.notify) = (vec![3, 5], true);
+        options.environment =
+            ["LISTEN_FDS=3", "LISTEN_PID=1", "NOTIFY_SOCKET=/run/notify/notify.sock"].map(str::to_owned).into();
+    }
     Plan::create(&bundle, host, &options)
 }
 

@@ -57,6 +57,7 @@ fn row_1_globals_as_separate_words(runtime: &Runtime) {
 
 fn row_1_rootless_takes_its_words(runtime: &Runtime) {
     let container = Container::new(runtime);
+    fs::create_dir(&container.root).unwrap();
     for word in ["auto", "true", "false"] {
         container.bare_call().arg(format!("--rootless={word}")).arg("--root").arg(&container.root).arg("list").run().ok();
     }
@@ -153,6 +154,7 @@ fn row_14_list_as_json(runtime: &Runtime) {
 
 fn row_14_list_of_nothing(runtime: &Runtime) {
     let container = Container::new(runtime);
+    fs::create_dir(&container.root).unwrap();
     let call = |words: &[&str]| container.call(words).run().ok().no_complaint();
     assert_eq!(call(&["list", "-q"]).text(), "");
     assert!([Value::Null, json!([])].contains(&call(&["list", "-f", "json"]).json()));

@@ -24,6 +24,7 @@ cases! {
         cfg_114_poststart_sees_the_program,
         cfg_116_every_kind_of_failure,
         point_4_environment_without_env,
+        point_4_start_container_has_the_home_of_the_program,
         sec_28_variables_of_the_image_do_not_reach_hooks,
     ;
 }
@@ -271,6 +272,16 @@ fn marks(runtime: &Runtime, phases: &[&str]) -> Vec<String> {
     container.settled(call(container.call(["start", &container.id]))).ok();
     call(container.call(["delete", "--force", &container.id])).ok();
     phases.iter().map(|phase| written(&container, phase).trim().to_string()).collect()
+}
+
+// hooks.bats of runc, "startContainer hook should inherit process environment".
+fn point_4_start_container_has_the_home_of_the_program(runtime: &Runtime) {
+    let mut container = prepared(runtime);
+    container.bundle.file("/etc/passwd", "root:x:0:0:root:/home/of/root:/bin/sh\n", 0o644);
+    container.bundle.sh("echo $HOME");
+    hook(&mut container, "startContainer", "cat > /dev/null; echo $HOME > OUT/home");
+    let program = container.run().ok();
+    assert_eq!((written(&container, "home").trim(), program.text()), ("/home/of/root", "/home/of/root"));
 }
 
 fn point_4_environment_without_env(runtime: &Runtime) {

@@ -183,18 +183,9 @@ fn cfg_126_null_counts_as_absent(runtime: &Runtime) {
 
 /// What this version does not do yet. When it does one of these, its line moves to the tests of that feature.
 fn unsupported() -> Vec<(&'static str, Value)> {
-    let cpus = json!({"initial": "0", "final": "0"});
     vec![
         ("/process/terminal", json!(true)),
-        ("/process/apparmorProfile", json!("unconfined")),
-        ("/process/selinuxLabel", json!("system_u:system_r:container_t:s0")),
-        ("/process/scheduler", json!({"policy": "SCHED_BATCH"})),
-        ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 4})),
-        ("/process/execCPUAffinity", cpus),
-        ("/linux/mountLabel", json!("system_u:object_r:container_file_t:s0")),
         ("/linux/intelRdt", json!({"closID": "one"})),
-        ("/linux/memoryPolicy", json!({"mode": "MPOL_DEFAULT"})),
-        ("/linux/personality", json!({"domain": "LINUX"})),
         ("/linux/netDevices", json!({"eth0": {"name": "eth1"}})),
     ]
 }

@@ -8,13 +8,14 @@ use std::os::fd::AsFd;
 
 use nix::libc::SIGKILL;
 use runtime_core::container::process::send;
-use runtime_core::{ExecRequest, Init, Stdio};
+use runtime_core::{ExecRequest, Init};
 
 use super::{Context, Result};
 use crate::args::ExecArgs;
 use crate::foreground::{self, Signals};
 use crate::phrases::Failure;
-use crate::{pid_file, root};
+use crate::pidfd_socket::PidfdSocket;
+use crate::{passed, pid_file, root};
 
 /// The code for a failure of ours, which no program should have for its own.
 const FAILED: u8 = 255;
@@ -25,7 +26,8 @@ pub fn exec(args: &ExecArgs, context: &Context) -> Result<u8> {
 }
 
 fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
-    // First of all: whoever wrote the file may remove it as soon as we say anything.
+    let stdio = passed::take(args.preserve_fds)?;
+    // Early: whoever wrote the file may remove it as soon as we say anything.
     let given = args.process.as_deref().map(process::read).transpose()?;
     refuse_what_is_missing(args)?;
     let container = root::container(context.globals.root.as_deref(), &args.id)?;
@@ -36,9 +38,16 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
     let mut request = ExecRequest::new(object);
     request.cgroup = args.cgroup.clone();
     request.ignore_paused = args.ignore_paused;
+    request.pass_fds = stdio.passed();
     let signals = if args.detach { None } else { Some(Signals::hold()?) };
-    let process = container.exec(&request, Stdio::inherit())?;
-    write_pid(args, &process)?;
+    let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
+    let (process, notes) = container.exec(&request, stdio)?;
+    let sent = pidfd_socket.send("setns", process.pidfd.as_fd());
+    sent.and_then(|()| write_pid(args, &process)).inspect_err(|_| {
+        // It may have ended by itself; the failure to report is the first one.
+        let _ = send(process.pidfd.as_fd(), SIGKILL);
+    })?;
+    super::warn_of(&notes, context);
     match signals {
         Some(signals) => foreground::wait_for_further(&process, &signals, &context.log),
         None => Ok(0),
@@ -47,11 +56,7 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
 
 /// Writes the pid file. Nobody could find the process without it, so it does not survive a failure.
 fn write_pid(args: &ExecArgs, process: &Init) -> Result {
-    let Some(path) = &args.pid_file else { return Ok(()) };
-    pid_file::write(path, process.pid).inspect_err(|_| {
-        // It may have ended by itself; the failure to report is that of the file.
-        let _ = send(process.pidfd.as_fd(), SIGKILL);
-    })
+    args.pid_file.as_deref().map_or(Ok(()), |path| pid_file::write(path, process.pid))
 }
 
 /// Refuses options that later versions will carry out: ignoring them would give another process than asked for.
@@ -60,10 +65,6 @@ fn refuse_what_is_missing(args: &ExecArgs) -> Result {
         "--tty: terminals are not supported yet; leave the flag out"
     } else if args.console_socket.is_some() {
         "--console-socket: terminals are not supported yet; leave the flag out"
-    } else if args.pidfd_socket.is_some() {
-        "--pidfd-socket: passing the pidfd is not supported yet; leave the flag out and use --pid-file"
-    } else if args.preserve_fds > 0 {
-        "--preserve-fds: passing further file descriptors is not supported yet; leave the flag out or give 0"
     } else if args.cgroup.as_ref().is_some_and(|path| path.contains(':')) {
         "--cgroup: controllers before the path are of cgroup v1, which is not supported; give the path only"
     } else if args.cgroup.as_ref().is_some_and(|path| path.split('/').any(|name| name == "..")) {

@@ -4,17 +4,21 @@
 
 use std::fmt::Write;
 
-use runtime_core::State;
+use runtime_core::{Errno, State};
 
-use super::{Context, Result, print, print_json};
+use super::{Context, Result, print};
 use crate::args::{Format, ListArgs};
+use crate::phrases::Failure;
 use crate::root;
 
 /// Prints the containers. One whose record cannot be read is a warning and does not hide the others.
 pub fn list(args: &ListArgs, context: &Context) -> Result {
-    let listed = match root::open(context.globals.root.as_deref())? {
-        Some(store) => store.list()?,
-        None => Vec::new(),
+    let root = context.globals.root.as_deref();
+    let listed = match (root::open(root)?, root) {
+        (Some(store), _) => store.list()?,
+        // One that was named and is not there is a mistake; the default one is made by the first container.
+        (None, Some(root)) => return Err(Failure::file("list", root, &Errno::ENOENT.into())),
+        (None, None) => Vec::new(),
     };
     let mut states = Vec::new();
     for (id, state) in listed {
@@ -29,9 +33,14 @@ pub fn list(args: &ListArgs, context: &Context) -> Result {
     }
     match args.format {
         Format::Table => print(&table(states.iter().map(row))),
-        Format::Json => print_json(&states)?,
+        Format::Json => print(&(json(&states)? + "\n")),
     }
     Ok(())
+}
+
+/// An array on one line, as runc prints it.
+fn json(states: &[State]) -> Result<String> {
+    serde_json::to_string(states).map_err(|error| Failure::new(format!("write JSON: {error}")))
 }
 
 type Row = [String; 6];

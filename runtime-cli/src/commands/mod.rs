@@ -20,6 +20,7 @@ mod version;
 
 use std::io::Write;
 
+use runtime_core::Note;
 use serde::Serialize;
 
 use crate::args::{Command, Globals};
@@ -60,6 +61,13 @@ pub fn run(command: &Command, context: &Context) -> Result<u8> {
         Command::Generate(args) => generate::generate(args)?,
     }
     Ok(0)
+}
+
+/// Logs what a caller should know of a plan that was carried out.
+fn warn_of(notes: &[Note], context: &Context) {
+    for note in notes.iter().filter(|note| note.warn) {
+        context.log.warning(&format!("{}: {}", note.at, note.text));
+    }
 }
 
 /// Writes to standard output. A reader that has gone is no failure of the command, and `println!` would panic.

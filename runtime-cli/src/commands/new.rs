@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use runtime_core::{Bundle, Container, CreateOptions, Host, Plan, Stdio, Store};
+use runtime_core::container::notify::IN_CONTAINER;
+use runtime_core::{Bundle, Container, CreateOptions, Host, Plan, Store};
 
 use super::{Context, Result};
 use crate::args::{NewContainer, PlanChoices};
 use crate::phrases::Failure;
-use crate::{pid_file, root};
+use crate::pidfd_socket::PidfdSocket;
+use crate::{notify, passed, pid_file, root};
 
 /// A container that has just been made, and the number of its first process.
 pub struct New {
@@ -21,7 +23,8 @@ pub struct New {
 
 /// Makes a container. If this fails there is none, and no pid file.
 pub fn make(args: &NewContainer, context: &Context) -> Result<New> {
-    refuse_what_is_missing(args, context)?;
+    let passed = passed::take_with_sockets(args.preserve_fds)?;
+    refuse_what_is_missing(context)?;
     let bundle = Bundle::open(&args.bundle)?;
     if args.console_socket.is_some() {
         return Err(Failure::new(if bundle.terminal() {
@@ -30,17 +33,24 @@ pub fn make(args: &NewContainer, context: &Context) -> Result<New> {
             "cannot use console socket if runc will not detach or allocate tty"
         }));
     }
-    let plan = Plan::create(&bundle, &Host::probe()?, &options(&args.id, &args.choices))?;
+    let mut options = options(&args.id, &args.choices);
+    options.pass_fds = passed.stdio.passed();
+    options.environment = passed.environment;
+    options.notify = notify::is_wanted();
+    if options.notify {
+        options.environment.push(format!("NOTIFY_SOCKET={IN_CONTAINER}"));
+    }
+    let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
+    let plan = Plan::create(&bundle, &Host::probe()?, &options)?;
     for line in plan.to_string().lines() {
         context.log.debug(line);
     }
     let store = root::open_for_new(context.globals.root.as_deref())?;
-    let container = store.create(&args.id, &plan, Stdio::inherit())?;
-    let pid = write_pid(args, &container).inspect_err(|_| discard(&store, args, context))?;
+    let container = store.create(&args.id, &plan, passed.stdio)?;
+    let sent = container.pidfd().map_or(Ok(()), |pidfd| pidfd_socket.send("standard", pidfd));
+    let pid = sent.and_then(|()| write_pid(args, &container)).inspect_err(|_| discard(&store, args, context))?;
     // Not before: after a failure the log holds the error and nothing else, which Podman relies on.
-    for note in plan.notes().iter().filter(|note| note.warn) {
-        context.log.warning(&format!("{}: {}", note.at, note.text));
-    }
+    super::warn_of(plan.notes(), context);
     Ok(New { store, container, pid })
 }
 
@@ -68,13 +78,9 @@ pub fn options(id: &str, choices: &PlanChoices) -> CreateOptions {
 }
 
 /// Refuses options that later versions will carry out: ignoring them would give another container than asked for.
-fn refuse_what_is_missing(args: &NewContainer, context: &Context) -> Result {
+fn refuse_what_is_missing(context: &Context) -> Result {
     let refusal = if context.globals.systemd_cgroup {
         "--systemd-cgroup: the systemd cgroup driver is not supported yet; leave the flag out to use cgroupfs"
-    } else if args.pidfd_socket.is_some() {
-        "--pidfd-socket: passing the pidfd is not supported yet; leave the flag out and use --pid-file"
-    } else if args.preserve_fds > 0 {
-        "--preserve-fds: passing further file descriptors is not supported yet; leave the flag out or give 0"
     } else {
         return Ok(());
     };

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use nix::sys::prctl::set_child_subreaper;
 use runtime_core::StateProblem;
 
@@ -9,12 +11,16 @@ use super::new::{self, New};
 use super::{Context, Result};
 use crate::args::RunArgs;
 use crate::foreground::{self, Signals};
+use crate::notify::Notify;
 use crate::phrases::Failure;
 
 /// Makes and starts a container, and unless it is detached waits for its end. Returns the code to exit with.
 pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     if args.detach {
-        start(args, context)?;
+        let (new, notify) = start(args, context)?;
+        if let (Some(notify), Some(pidfd)) = (notify, new.container.pidfd()) {
+            notify.forward(pidfd, new.pid.cast_unsigned(), &context.log);
+        }
         return Ok(0);
     }
     let signals = Signals::hold()?;
@@ -23,7 +29,10 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     {
         context.log.warning(&format!("adopt processes that the container leaves behind: prctl: {errno:?}"));
     }
-    let new = start(args, context)?;
+    let (new, notify) = start(args, context)?;
+    if let (Some(notify), Some(pidfd)) = (notify, new.container.pidfd()) {
+        forward_beside(notify, pidfd, context)?;
+    }
     let code = foreground::wait_for_first(&new.container, new.pid, &signals, &context.log)?;
     if !args.keep {
         delete(&new, context);
@@ -31,13 +40,28 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     Ok(code)
 }
 
-fn start(args: &RunArgs, context: &Context) -> Result<New> {
+/// Forwards readiness while signals are forwarded. The service manager is to watch this process, which ends with the program
+/// and as the program does.
+fn forward_beside(notify: Notify, pidfd: BorrowedFd<'_>, context: &Context) -> Result {
+    let failed = |error: std::io::Error| Failure::new(format!("forward readiness: {error}"));
+    let (pidfd, log) = (pidfd.try_clone_to_owned().map_err(failed)?, context.log.clone());
+    std::thread::Builder::new()
+        .spawn(move || notify.forward(pidfd.as_fd(), std::process::id(), &log))
+        .map(drop)
+        .map_err(failed)
+}
+
+fn start(args: &RunArgs, context: &Context) -> Result<(New, Option<Notify>)> {
     let new = new::make(&args.new, context)?;
-    match new.container.start() {
-        Ok(()) => Ok(new),
-        Err(error) => {
+    let started = Notify::prepare(&new.container).and_then(|notify| {
+        new.container.start()?;
+        Ok(notify)
+    });
+    match started {
+        Ok(notify) => Ok((new, notify)),
+        Err(failure) => {
             new::discard(&new.store, &args.new, context);
-            Err(Failure::from(error))
+            Err(failure)
         }
     }
 }

@@ -2,13 +2,28 @@
 
 #![forbid(unsafe_code)]
 
+use std::os::fd::AsFd;
+
+use runtime_core::Status;
+
 use super::{Context, Result};
 use crate::args::ContainerArgs;
+use crate::notify::{self, Notify};
 use crate::root;
 
 /// Runs the program of a created container.
 pub fn start(args: &ContainerArgs, context: &Context) -> Result {
-    Ok(root::container(context.globals.root.as_deref(), &args.id)?.start()?)
+    let container = root::container(context.globals.root.as_deref(), &args.id)?;
+    // The socket of one that runs already is in use.
+    let created = notify::is_wanted() && container.state()?.status == Status::Created;
+    let notify = if created { Notify::prepare(&container)? } else { None };
+    container.start()?;
+    let Some(notify) = notify else { return Ok(()) };
+    let Some(init) = container.record()?.init else { return Ok(()) };
+    if let Some(pidfd) = init.open_verified()? {
+        notify.forward(pidfd.as_fd(), init.pid.cast_unsigned(), &context.log);
+    }
+    Ok(())
 }
 
 /// Stops every process of a container where it is.

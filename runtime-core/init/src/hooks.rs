@@ -11,7 +11,7 @@ use core::ffi::CStr;
 
 use crate::fault::{Call, Errno, Fault, Result};
 use crate::frame::Reader;
-use crate::program::strings;
+use crate::program::{Program, strings};
 use crate::run::View;
 use crate::slate::MESSAGE;
 use crate::step::{Text, Words};
@@ -19,8 +19,8 @@ use crate::sys::fd::{self, Closing, Fd};
 use crate::sys::process::{self, Born};
 
 /// Number of words before the arguments: phase, index, timeout in seconds (0: none), path, the state before and after the
-/// pid, number of arguments, number of environment entries.
-pub const HEAD: u32 = 8;
+/// pid, number of arguments, number of environment entries, 1 if its environment is the program's.
+pub const HEAD: u32 = 9;
 /// createContainer, as first word.
 pub const CREATE_CONTAINER: u32 = 0;
 /// startContainer, as first word.
@@ -48,21 +48,24 @@ struct Hook<'a> {
     state: [&'a CStr; 2],
     args: Words,
     env: Words,
+    /// `HOME=` and a path, where the program gets it from the image (the last entry that init makes itself).
+    home: Option<&'a CStr>,
 }
 
 impl<'a> Hook<'a> {
-    fn read(frame: &Reader<'a>, record: Words) -> Self {
+    fn read(frame: &Reader<'a>, program: &'a Program, record: Words) -> Self {
         let word = |index| frame.word(record.start + index);
         let text = |index| frame.text(Text(word(index)));
         let args = Words { start: record.start + HEAD, count: word(6) };
         let env = Words { start: args.start + args.count, count: word(7) };
-        Self { phase: word(0), timeout: word(2), path: text(3), state: [text(4), text(5)], args, env }
+        let home = if word(8) == 1 { program.home() } else { None };
+        Self { phase: word(0), timeout: word(2), path: text(3), state: [text(4), text(5)], args, env, home }
     }
 }
 
 /// Runs one hook to its end.
-pub(crate) fn run(view: &View<'_>, record: Words) -> Result {
-    let hook = Hook::read(&view.frame, record);
+pub(crate) fn run(view: &View<'_>, program: &Program, record: Words) -> Result {
+    let hook = Hook::read(&view.frame, program, record);
     let mut digits = [0; 12];
     let pid = decimal(process::own_pid(), &mut digits);
     let state = Closing(process::memory_file([hook.state[0].to_bytes(), pid, hook.state[1].to_bytes()])?);
@@ -90,9 +93,14 @@ fn execute(view: &View<'_>, hook: &Hook<'_>, state: Fd, output: Fd) -> Fault {
         .and_then(|()| fd::dup_inherited(state, Fd(0)))
         .and_then(|()| fd::dup_inherited(output, Fd(1)))
         .and_then(|()| fd::dup_inherited(output, Fd(2)))
-        .and_then(|()| Ok((strings(view, hook.args, 0)?, strings(view, hook.env, 0)?)));
+        .and_then(|()| Ok((strings(view, hook.args, 0)?, strings(view, hook.env, 1)?)));
     match prepared {
-        Ok((args, env)) => process::execve(hook.path, &args, &env),
+        Ok((args, mut env)) => {
+            if let Some(home) = hook.home {
+                env.push(home);
+            }
+            process::execve(hook.path, &args, &env)
+        }
         Err(fault) => fault,
     }
 }

@@ -28,6 +28,7 @@ mod proc;
 mod program;
 mod rootfs;
 pub mod run;
+pub mod scheduling;
 pub mod slate;
 #[cfg(freestanding)]
 mod start;

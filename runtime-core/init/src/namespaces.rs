@@ -46,10 +46,11 @@ pub fn become_root() -> Result {
 }
 
 /// A session keyring of the container's own. A kernel without keyrings has nothing to keep apart.
-pub fn keyring(name: &CStr) -> Result {
+pub fn keyring(name: &CStr, permissions: u32) -> Result {
     match process::join_session_keyring(name) {
         Err(fault) if fault.is(Errno::NOSYS) => Ok(()),
-        result => result,
+        Ok(key) if permissions != 0 => process::set_key_permissions(key, permissions),
+        result => result.map(drop),
     }
 }
 

@@ -81,6 +81,11 @@ impl Program {
     pub const fn new() -> Self {
         Self { path: Path::new(), home: [0; PATH_MAX], lists: None }
     }
+
+    /// `HOME=` and the path that was looked up for it, if the environment has none.
+    pub fn home(&self) -> Option<&CStr> {
+        CStr::from_bytes_until_nul(&self.home).ok().filter(|home| !home.is_empty())
+    }
 }
 
 /// Looks the program up as `execvp` would, with the program's own rights. In the fault, `aux` is 1 if the name
@@ -111,13 +116,27 @@ fn executable(path: &CStr) -> Result {
     fd::may_execute(Fd::CWD, path)
 }
 
-/// Waits for the byte of `start`. From here on the creating process may be gone, so its gate is closed first.
-pub fn wait_for_start(view: &View<'_>, slot: Slot) -> Result {
+/// Waits for the byte of `start`. From here on the creating process may be gone, so its gate is closed first; and `exec` may
+/// bring others in, for whom a procfs without masks must not lie about.
+pub fn wait_for_start(view: &View<'_>, cx: &mut Context, slot: Slot) -> Result {
+    if cx.procfs != Fd(-1) {
+        fd::close(core::mem::replace(&mut cx.procfs, Fd(-1)))?;
+    }
     view.slate.enter(Phase::Waiting);
     fd::close(view.frame.gate())?;
     let mut go = [0];
     fd::read(view.slot(slot), &mut go)?;
     view.slate.enter(Phase::Exec);
+    Ok(())
+}
+
+/// Gives the caller's descriptors the numbers at which the program looks for them. What had those numbers was init's own,
+/// and ends here.
+pub fn pass(view: &View<'_>, files: Words) -> Result {
+    for index in (files.start..files.start.saturating_add(files.count)).step_by(2) {
+        let [number, slot] = [view.frame.word(index), view.frame.word(index + 1)];
+        fd::dup_inherited(view.slot(Slot(slot)), Fd(number.cast_signed()))?;
+    }
     Ok(())
 }
 
@@ -162,16 +181,14 @@ pub fn prepare(cx: &mut Context, args: Words, env: Words, home_of: u32) -> Resul
 
 /// Executes the program. Returns only what refused. A filter may allow nothing but this one system call.
 pub fn execute(view: &View<'_>, cx: &mut Context, args: Words, env: Words) -> Fault {
-    let Program { path, home, lists } = &mut cx.program;
-    let Some([argv, envp]) = lists.take() else { return Fault::new(Call::FRAME, Errno::INVAL) };
+    let Some([argv, envp]) = cx.program.lists.take() else { return Fault::new(Call::FRAME, Errno::INVAL) };
     let argv = fill(view, argv, args);
     let mut envp = fill(view, envp, env);
-    match CStr::from_bytes_until_nul(home) {
-        Ok(home) if !home.is_empty() => envp.push(home),
-        _ => {}
+    if let Some(home) = cx.program.home() {
+        envp.push(home);
     }
     view.slate.enter(Phase::Exec);
-    process::execve(path.as_cstr(), &argv, &envp)
+    process::execve(cx.program.path.as_cstr(), &argv, &envp)
 }
 
 fn fill<'a>(view: &View<'a>, mut list: Strings<'a>, words: Words) -> Strings<'a> {

@@ -35,8 +35,12 @@ pub fn plain(view: &View<'_>, cx: &mut Context, path: Text) -> Result {
     Ok(())
 }
 
-/// Enters the root.
-pub fn enter(cx: &Context, how: Enter) -> Result {
+/// Enters the root, and closes what was kept for covering paths.
+pub fn enter(cx: &mut Context, how: Enter) -> Result {
+    for kept in [&mut cx.null, &mut cx.empty] {
+        drop(Closing(core::mem::replace(kept, Fd(-1))));
+    }
+
     match how {
         Enter::Pivot => pivot(cx.root)?,
         Enter::Move => {

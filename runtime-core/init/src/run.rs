@@ -10,7 +10,7 @@ use crate::sys::fd::{self, Fd};
 use crate::sys::memory::Mapping;
 use crate::sys::net::send_with_fd;
 use crate::sys::process::{self, CapSets, Prctl};
-use crate::{birth, creds, devices, hooks, mounts, namespaces, proc, program, rootfs};
+use crate::{birth, creds, devices, hooks, mounts, namespaces, proc, program, rootfs, scheduling};
 
 /// The few values that flow from one step to a later one.
 pub(crate) struct Context {
@@ -88,8 +88,11 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::Await { gate } => wait_at(view, gate, None),
         Step::BecomeRoot {} => namespaces::become_root(),
         Step::Session {} => process::setsid(),
-        Step::AllCpus {} => process::all_cpus(),
-        Step::Keyring { name } => namespaces::keyring(frame.text(name)),
+        Step::Cpus { mask } => scheduling::cpus(view, mask),
+        Step::Keyring { name, permissions } => namespaces::keyring(frame.text(name), permissions),
+        Step::Label { path, value } => proc::label(cx, frame.text(path), frame.text(value)),
+        Step::Personality { domain } => process::set_personality(domain),
+        Step::MemoryPolicy { mode, nodes } => scheduling::memory_policy(view, mode, nodes),
         Step::Hostname { name } => process::set_hostname(frame.text(name)),
         Step::Domainname { name } => process::set_domainname(frame.text(name)),
         Step::Loopback {} => crate::sys::net::raise_loopback(),
@@ -107,11 +110,11 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::Ptmx {} => devices::ptmx(cx),
         Step::MakeDirectory { path, ordinary } => mounts::make_directory(cx, frame.text(path), ordinary == 1),
         Step::Sysctl { path, value } => proc::sysctl(cx, frame.text(path), frame.text(value)),
-        Step::ReadonlyPath { path, within } => mounts::readonly_path(view, cx, path, within),
-        Step::MaskPath { path, within } => mounts::mask_path(view, cx, path, within),
+        Step::ReadonlyPath { path } => mounts::readonly_path(cx, frame.text(path)),
+        Step::MaskPath { path } => mounts::mask_path(cx, frame.text(path)),
         Step::ReadonlyRoot {} => mounts::make_readonly(cx.root),
         Step::Unmount { path } => mounts::unmount(frame.text(path)),
-        Step::Hook { record } => hooks::run(view, record),
+        Step::Hook { record } => hooks::run(view, &cx.program, record),
         Step::EnterRoot { how } => rootfs::enter(cx, how),
         Step::RootPropagation { kind, recursive } => rootfs::propagation(kind, recursive == 1),
         Step::NoNewPrivs {} => process::prctl(Prctl::SetNoNewPrivs, 1, 0),
@@ -131,7 +134,8 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::Cwd { path } => program::working_directory(cx, frame.text(path)),
         Step::FindProgram { args, path } => program::find(view, cx, args, path),
         Step::Prepare { args, env, home_of } => program::prepare(cx, args, env, home_of),
-        Step::WaitForStart { slot } => program::wait_for_start(view, slot),
+        Step::WaitForStart { slot } => program::wait_for_start(view, cx, slot),
+        Step::Pass { files } => program::pass(view, files),
         Step::Filter { flags } => program::filter(view, flags),
         Step::Execute { args, env } => Err(program::execute(view, cx, args, env)),
     }

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::sys::fd::{self, Fd};
+use crate::sys::fd::{self, Closing, Fd};
 use crate::sys::memory::Mapping;
 use crate::sys::process::exit;
 
@@ -36,8 +36,9 @@ fn number(text: *const u8) -> Option<i32> {
 }
 
 fn map(frame: i32) -> Option<Mapping> {
-    let len = usize::try_from(fd::stat(Fd(frame)).ok()?.size).ok()?;
-    Mapping::shared(Fd(frame), len).ok()
+    let file = Closing(Fd(frame)); // a file of the host, of no use beyond the mapping
+    let len = usize::try_from(fd::stat(file.0).ok()?.size).ok()?;
+    Mapping::shared(file.0, len).ok()
 }
 
 #[panic_handler]

@@ -392,8 +392,8 @@ steps! {
     8 BecomeRoot {}
     /// `setsid`—init leads a session and a process group of its own.
     9 Session {}
-    /// `sched_setaffinity(every CPU)`—a runtime started from a pinned shell must not pin the container.
-    10 AllCpus {}
+    /// `sched_setaffinity`—where it may run from now on; on every CPU, so that a runtime started from a pinned shell does not pin the container.
+    10 Cpus { /** a bit for each CPU; none means all */ mask: Words }
     /// `sethostname`
     11 Hostname { /** the name */ name: Text }
     /// `setdomainname`
@@ -429,9 +429,9 @@ steps! {
     /// `openat2(own procfs)`, `write`—a sysctl.
     27 Sysctl { /** path below `/proc/sys` */ path: Text, /** the value */ value: Text }
     /// `open_tree`, `mount_setattr(RDONLY, AT_RECURSIVE)`, `move_mount`—a path becomes read-only, with everything below.
-    28 ReadonlyPath { /** path */ path: Text, /** the mount in which it is looked for; else the root */ within: Option<Slot> }
+    28 ReadonlyPath { /** path */ path: Text }
     /// `open_tree(/dev/null)` or `fsopen(tmpfs)`, `move_mount`—a path becomes an empty file or directory.
-    29 MaskPath { /** path */ path: Text, /** the mount in which it is looked for; else the root */ within: Option<Slot> }
+    29 MaskPath { /** path */ path: Text }
     /// `mount_setattr(RDONLY)`—the root, by the mount's own descriptor (CVE-2026-115521).
     30 ReadonlyRoot {}
     /// `pivot_root`, or `move_mount` and `chroot`, or `chroot`—after this line no host path can be named.
@@ -470,14 +470,22 @@ steps! {
     50 Prepare { /** `args` */ args: Words, /** `env` */ env: Words, /** the uid whose home is looked up, or `u32::MAX` if the environment has one */ home_of: u32 }
     /// `read(/proc/self/uid_map, gid_map)`—the joined user namespace has the maps that the configuration gives (P6).
     51 CheckMaps { /** three numbers a line */ uid: Words, /** the same */ gid: Words }
-    /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`—a session keyring of its own.
-    47 Keyring { /** its name */ name: Text }
+    /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`, `keyctl(KEYCTL_SETPERM)`—a session keyring of its own.
+    47 Keyring { /** its name */ name: Text, /** its permissions; 0 leaves them */ permissions: u32 }
     /// `clone3`, `execve`, `poll`, `wait4`—a hook that runs in the container's namespaces.
     49 Hook { /** see [`crate::hooks`] */ record: Words }
     /// `clone3(CLONE_NEWUSER)`, `read`, `wait4`—a user namespace for the host to keep: with it the ids of a mount are mapped.
     52 HoldUserNamespace {}
     /// `umount2(MNT_DETACH)`, or `fsopen(tmpfs)`, `move_mount`—a procfs or sysfs of the host, which `--no-pivot` would leave reachable.
     48 Unmount { /** path on the host */ path: Text }
+    /// `openat2(own procfs)`, `write`—a label for the next key or the next execve (CVE-2019-16884, rule R4).
+    53 Label { /** path below `/proc/self/attr` */ path: Text, /** what is written */ value: Text }
+    /// `personality`
+    54 Personality { /** `PER_*` */ domain: u32 }
+    /// `set_mempolicy`
+    55 MemoryPolicy { /** `MPOL_*` with its flags */ mode: u32, /** a bit for each node */ nodes: Words }
+    /// `dup3`—descriptors of the caller that the program is to find; all others end with its execve (CVE-2024-21626).
+    56 Pass { /** pairs of number and slot */ files: Words }
 }
 
 #[cfg(test)]

@@ -121,6 +121,7 @@ pub(super) fn typed(raw: &Value, changed: bool, text: &[u8]) -> Result<Spec> {
         process.entry("user").or_insert_with(|| Value::Object(Map::new()));
     }
     cap_hugepage_limits(&mut fitted);
+    drop_what_is_read_raw(&mut fitted);
     let changed = changed || fitted != *raw;
     let text = if changed { fitted.to_string().into_bytes() } else { text.to_vec() };
     let mut reader = serde_json::Deserializer::from_slice(&text);
@@ -156,6 +157,18 @@ fn cap_hugepage_limits(raw: &mut Value) {
     for limit in limits.into_iter().flatten().filter_map(|entry| entry.get_mut("limit")) {
         if limit.as_u64().is_some_and(|value| i64::try_from(value).is_err()) {
             *limit = i64::MAX.into();
+        }
+    }
+}
+
+/// Objects that planning reads member by member: the types of `oci-spec` have other words for some of their values
+/// (`SCHED_RESET_ON_FORK`), or make defaults of what has to be there.
+fn drop_what_is_read_raw(raw: &mut Value) {
+    for (parent, names) in
+        [("process", &["scheduler", "ioPriority", "execCPUAffinity"][..]), ("linux", &["memoryPolicy"])]
+    {
+        if let Some(Value::Object(members)) = raw.get_mut(parent) {
+            names.iter().for_each(|name| drop(members.remove(*name)));
         }
     }
 }

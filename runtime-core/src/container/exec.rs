@@ -14,7 +14,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Result, StateProblem};
 use crate::host::Host;
 use crate::launch::{self, Init, Stdio, Target};
-use crate::plan::{CreateOptions, Plan};
+use crate::plan::{CreateOptions, Note, Plan};
 
 /// What is to be executed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,8 +24,10 @@ pub struct ExecRequest {
     pub process: Value,
     /// A cgroup below the container's; none for the container's own.
     pub cgroup: Option<String>,
-    /// Execute in a paused container; the process starts to run when it is resumed.
+    /// Execute in a paused container. The process starts to run when it is resumed, and until then this waits.
     pub ignore_paused: bool,
+    /// As [`CreateOptions::pass_fds`].
+    pub pass_fds: Vec<u32>,
 }
 
 impl ExecRequest {
@@ -53,12 +55,16 @@ impl Container {
         serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))
     }
 
-    /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs.
+    /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs. With it comes
+    /// what is worth knowing about its plan.
+    ///
+    /// What the request's process does not say of labels, scheduling and I/O priority is as in the configuration that the
+    /// container was created with.
     ///
     /// # Errors
     /// [`StateProblem::Status`] for a container that is stopped, or paused unless that is ignored; [`Error::Config`] for
     /// a request that is wrong; what the launch reports.
-    pub fn exec(&self, request: &ExecRequest, stdio: Stdio) -> Result<Init> {
+    pub fn exec(&self, request: &ExecRequest, stdio: Stdio) -> Result<(Init, Vec<Note>)> {
         let sight = self.look(false)?;
         let runs = match sight.status {
             Status::Created | Status::Running => true,
@@ -67,14 +73,18 @@ impl Container {
         };
         let (true, Some((pid, pidfd))) = (runs, &sight.init) else { return Err(self.unfit("exec in", sight.status)) };
         let mut config = self.saved_config()?;
-        config["process"] = request.process.clone();
+        config["process"] = inherited(request.process.clone(), &config["process"]);
         let bundle = Bundle::parse(sight.record.bundle.clone(), config.to_string().into_bytes())?;
-        let plan = Plan::exec(&bundle, &Host::probe()?, &CreateOptions::new(self.id().as_str()), *pid)?;
+        let mut options = CreateOptions::new(self.id().as_str());
+        options.pass_fds.clone_from(&request.pass_fds);
+        options.no_new_keyring = sight.record.no_new_keyring;
+        let plan = Plan::exec(&bundle, &Host::probe()?, &options, *pid)?;
         let cgroup = cgroup(&sight, *pid, request.cgroup.as_deref())?;
-        let target = Target { dir: &self.dir, state: sight.state(), init: pidfd.as_fd(), cgroup };
+        let into_frozen = request.ignore_paused;
+        let target = Target { dir: &self.dir, state: sight.state(), init: pidfd.as_fd(), cgroup, into_frozen };
         match launch::exec(&plan, target, stdio) {
             Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => Err(self.unfit("exec in", Status::Stopped)),
-            other => other,
+            other => Ok((other?, plan.notes().to_vec())),
         }
     }
 
@@ -88,6 +98,19 @@ impl Container {
             None => Ok(Vec::new()),
         }
     }
+}
+
+/// The process with what it takes from the container's own where it says nothing, as in runc: one that is written without
+/// a profile must not run without one.
+fn inherited(mut process: Value, own: &Value) -> Value {
+    let Some(members) = process.as_object_mut() else { return process };
+    for name in ["apparmorProfile", "selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity"] {
+        let absent = members.get(name).is_none_or(|value| value.is_null() || value.as_str() == Some(""));
+        if let (true, Some(value)) = (absent, own.get(name)) {
+            members.insert(name.to_owned(), value.clone());
+        }
+    }
+    process
 }
 
 /// Where the process is born: the recorded cgroup, or that of the first process where the container has made the

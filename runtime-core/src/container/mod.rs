@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod exec;
+pub mod notify;
 pub mod process;
 pub mod state;
 pub mod store;

@@ -112,6 +112,8 @@ pub struct Record {
     pub shares_pid_namespace: bool,
     /// `config.json` has a `process`, so there is something to start.
     pub has_process: bool,
+    /// Its processes stay in the session keyrings of their callers.
+    pub no_new_keyring: bool,
     /// Hooks of later commands.
     pub hooks: Hooks,
     /// Name or number of the user who created it.
@@ -138,6 +140,7 @@ impl Record {
             init: None,
             shares_pid_namespace: !plan.own_pid_namespace,
             has_process: plan.has_process,
+            no_new_keyring: plan.no_new_keyring,
             hooks: plan.hooks.clone(),
             owner: user_name(uid).unwrap_or_else(|| uid.to_string()),
             owner_uid: uid,
@@ -301,6 +304,7 @@ pub(super) fn test_record(id: &ContainerId) -> Record {
     Record::new(
         id,
         &PlanRecord {
+            no_new_keyring: false,
             oci_version: "1.2.0",
             bundle: "/b".as_ref(),
             rootfs: "/b/rootfs".as_ref(),

@@ -300,6 +300,7 @@ impl ContainerDir {
     fn remove_files(&self, last: &[&str]) -> Result<()> {
         let names = names(self.dir.as_fd()).map_err(|error| io(&self.path, "list", "getdents64", &error))?;
         let is_last = |name: &OsString| name == LOCK || last.iter().any(|last| name == last);
+        self.remove(super::notify::PATH)?;
         for name in names.iter().filter(|name| !is_last(name)) {
             self.remove(name)?;
         }

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -11,11 +13,12 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use runtime_init::Slot;
 use runtime_init::sys::fd::open as flag;
-use runtime_init::sys::owned::{clone_tree, open};
+use runtime_init::sys::owned::{clone_tree, duplicate_from, open};
 
 use super::refused;
 use crate::cgroup::Cgroup;
 use crate::container::ContainerDir;
+use crate::container::notify::DIRECTORY as NOTIFY_DIRECTORY;
 use crate::error::{Result, StepError};
 use crate::plan::{Plan, SlotUse};
 
@@ -41,7 +44,9 @@ impl<'a> Descriptors<'a> {
             SlotUse::Namespace { path, .. } => self.path(slot, path, flag::RDONLY)?,
             SlotUse::Rootfs { path } => self.tree(slot, path, flag::DIRECTORY, true)?,
             SlotUse::Source { path, recursive } => self.tree(slot, path, 0, *recursive)?,
-            SlotUse::Cgroup | SlotUse::Reserved | SlotUse::Given { .. } | SlotUse::Start => return Ok(()),
+            // Filled when everything else is there.
+            SlotUse::Cgroup | SlotUse::Reserved | SlotUse::Given { .. } => return Ok(()),
+            SlotUse::Start | SlotUse::Passed { .. } | SlotUse::Notify => return Ok(()),
         };
         self.open[index] = Some(opened);
         Ok(())
@@ -64,16 +69,56 @@ impl<'a> Descriptors<'a> {
     }
 
     /// Fills the slots that are not opened by a line of their own.
-    pub fn fill(&mut self, dir: Option<&ContainerDir>, cgroup: Option<&Cgroup>) -> Result<()> {
+    pub fn fill(
+        &mut self,
+        dir: Option<&ContainerDir>,
+        cgroup: Option<&Cgroup>,
+        passed: &BTreeMap<u32, OwnedFd>,
+    ) -> Result<()> {
+        self.check_passed(passed)?;
         for (place, usage) in self.open.iter_mut().zip(&self.plan.slots) {
             *place = match (usage, dir) {
                 (SlotUse::Cgroup, _) => cgroup.map(|c| duplicate(c.dir_fd())).transpose()?,
                 (SlotUse::Reserved | SlotUse::Given { .. }, Some(dir)) => Some(duplicate(dir.as_fd())?),
                 (SlotUse::Start, Some(dir)) => Some(fifo(dir)?),
+                (SlotUse::Notify, Some(dir)) => Some(notify_directory(dir)?),
+                (SlotUse::Passed { number }, _) => passed.get(number).map(duplicate).transpose()?,
                 _ => continue,
             };
         }
+        for index in 0..self.open.len() {
+            if let Some(fd) = self.open[index].take() {
+                self.open[index] = Some(self.above_passed(fd)?);
+            }
+        }
         Ok(())
+    }
+
+    /// The numbers that the plan passes.
+    fn passed(&self) -> impl Iterator<Item = u32> + '_ {
+        self.plan.slots.iter().filter_map(|usage| match usage {
+            SlotUse::Passed { number } => Some(*number),
+            _ => None,
+        })
+    }
+
+    /// What is given is what was planned.
+    fn check_passed(&self, given: &BTreeMap<u32, OwnedFd>) -> Result<()> {
+        let wrong = |number: u32| StepError::host(None, format!("pass descriptor {number}"), "plan", Errno::EBADF);
+        let missing = self.passed().find(|number| !given.contains_key(number));
+        let unplanned = given.keys().find(|number| !self.passed().any(|planned| planned == **number));
+        missing.or(unplanned.copied()).map_or(Ok(()), |number| Err(wrong(number).into()))
+    }
+
+    /// Moves a descriptor that init uses above those that the program is passed, which take their places while init still
+    /// runs.
+    pub fn above_passed(&self, fd: OwnedFd) -> Result<OwnedFd> {
+        let Some(highest) = self.passed().max() else { return Ok(fd) };
+        if fd.as_raw_fd().cast_unsigned() > highest {
+            return Ok(fd);
+        }
+        let least = i32::try_from(highest + 1).unwrap_or(i32::MAX);
+        Ok(duplicate_from(fd.as_raw_fd(), least).map_err(|fault| refused("keep a descriptor for init", fault))?)
     }
 
     /// The numbers by slot; -1 for an empty one.
@@ -95,6 +140,42 @@ impl<'a> Descriptors<'a> {
 fn duplicate(fd: impl AsFd) -> Result<OwnedFd> {
     let copy = fd.as_fd().try_clone_to_owned();
     Ok(copy.map_err(|e| StepError::io(None, "keep a descriptor for init", "fcntl", &e))?)
+}
+
+/// The caller's open descriptors in a range.
+pub(super) fn open_in_caller(range: Range<u32>) -> Result<Vec<u32>> {
+    let failed = |error: std::io::Error| StepError::io(None, "list the caller's descriptors", "getdents64", &error);
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").map_err(failed)? {
+        let number = entry.map_err(failed)?.file_name().to_str().and_then(|name| name.parse().ok());
+        numbers.extend(number.filter(|number| range.contains(number)));
+    }
+    // Without the one by which they were listed.
+    let mut open = Vec::new();
+    for number in numbers {
+        open.extend(copy(number)?.map(|_| number));
+    }
+    Ok(open)
+}
+
+/// A copy of the caller's descriptor `number`; `None` if it is not open (any more).
+pub(super) fn copy(number: u32) -> Result<Option<OwnedFd>> {
+    const ABOVE_STREAMS: i32 = 3;
+    match duplicate_from(number.cast_signed(), ABOVE_STREAMS) {
+        Ok(copy) => Ok(Some(copy)),
+        Err(fault) if fault.errno() == Errno::EBADF as i32 => Ok(None),
+        Err(fault) => Err(refused(format!("pass descriptor {number}"), fault).into()),
+    }
+}
+
+/// The directory in which the notify socket will be bound, as a tree. The mode is set whatever the caller's umask.
+fn notify_directory(dir: &ContainerDir) -> Result<OwnedFd> {
+    let failed = |call: &'static str| move |errno| StepError::host(None, "make the notify directory", call, errno);
+    let mode = Mode::from_bits_truncate(0o755);
+    nix::sys::stat::mkdirat(dir, NOTIFY_DIRECTORY, mode).map_err(failed("mkdirat"))?;
+    let made = dir.open_file(NOTIFY_DIRECTORY, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    nix::sys::stat::fchmod(&made, mode).map_err(failed("fchmod"))?;
+    Ok(clone_tree(made.as_fd(), false).map_err(|fault| refused("open the notify directory", fault))?)
 }
 
 /// Open for reading and writing, so that init can wait in a `read` although nobody has it open for writing.

@@ -16,11 +16,13 @@ mod report;
 mod start;
 mod trees;
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use runtime_init::sys::owned::{pidfd_getfd, pidfd_send_signal};
+use runtime_init::sys::process::{prlimit, set_io_priority, set_scheduler};
 use runtime_init::sys::spawn::{Image, spawn};
 use runtime_init::{Errno as RawErrno, Fault, Gate};
 
@@ -47,10 +49,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Hooks have deadlines of their own, if the configuration gives them any; a wait for them ends when init does.
 const UNLIMITED: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// The standard streams that a container gets.
+/// The standard streams that a container gets, and what it is passed beside them.
 #[derive(Debug, Default)]
 pub struct Stdio {
     given: [Option<OwnedFd>; 3],
+    passed: BTreeMap<u32, OwnedFd>,
 }
 
 impl Stdio {
@@ -63,7 +66,37 @@ impl Stdio {
     /// These descriptors as standard input, output and error.
     #[must_use]
     pub fn from_fds(stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> Self {
-        Self { given: [Some(stdin), Some(stdout), Some(stderr)] }
+        Self { given: [Some(stdin), Some(stdout), Some(stderr)], ..Self::default() }
+    }
+
+    /// Passes `fd` on: the program finds it open as `number`, which is above 2 and has to be among
+    /// [`crate::CreateOptions::pass_fds`].
+    #[must_use]
+    pub fn pass(mut self, number: u32, fd: OwnedFd) -> Self {
+        self.passed.insert(number, fd);
+        self
+    }
+
+    /// Passes on what the caller has open from descriptor 3 on, `count` numbers far, under the same numbers; those that are
+    /// not open are left out. To be called before anything else is opened that is not meant.
+    ///
+    /// # Errors
+    /// [`Error::Step`] if the caller's descriptors cannot be listed or copied.
+    pub fn pass_open(mut self, count: u32) -> Result<Self> {
+        if count > 0 {
+            for number in descriptors::open_in_caller(3..3_u32.saturating_add(count))? {
+                if let Some(copy) = descriptors::copy(number)? {
+                    self.passed.insert(number, copy);
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    /// The numbers of what is passed on, for [`crate::CreateOptions::pass_fds`].
+    #[must_use]
+    pub fn passed(&self) -> Vec<u32> {
+        self.passed.keys().copied().collect()
     }
 
     fn numbers(&self) -> [RawFd; 3] {
@@ -100,6 +133,8 @@ pub struct Target<'a> {
     pub init: BorrowedFd<'a>,
     /// Where the new process is born.
     pub cgroup: Option<Cgroup>,
+    /// That cgroup may be frozen: thawing it is waited for without a deadline.
+    pub into_frozen: bool,
 }
 
 /// Carries out `plan`, made for one more process beside that of `target`, up to the point at which its program runs.
@@ -107,9 +142,12 @@ pub struct Target<'a> {
 /// # Errors
 /// As [`create`]. No process is left then.
 pub fn exec(plan: &Plan, mut target: Target<'_>, stdio: Stdio) -> Result<Init> {
-    let cgroup = target.cgroup.take();
+    let (cgroup, into_frozen) = (target.cgroup.take(), target.into_frozen);
     let mut launch = Launch::new(plan, None, stdio, cgroup);
     launch.target = Some(target);
+    if into_frozen {
+        launch.patience = UNLIMITED;
+    }
     launch.run()
 }
 
@@ -146,11 +184,15 @@ struct Launch<'a> {
     target: Option<Target<'a>>,
     /// Who gets the filter's listener.
     agent: Option<Agent>,
+    /// How long init is waited for at one point.
+    patience: Duration,
 }
 
 impl<'a> Launch<'a> {
     fn new(plan: &'a Plan, dir: Option<&'a ContainerDir>, stdio: Stdio, cgroup: Option<Cgroup>) -> Self {
         let descriptors = Descriptors::new(plan);
+        // While init runs hooks of its own, it takes as long as they do.
+        let hooks = plan.steps().any(|step| matches!(step, runtime_init::Step::Hook { .. }));
         Self {
             plan,
             dir,
@@ -165,6 +207,7 @@ impl<'a> Launch<'a> {
             top: None,
             user_namespaces: Vec::new(),
             agent: None,
+            patience: if hooks { UNLIMITED } else { PATIENCE },
         }
     }
 
@@ -212,8 +255,17 @@ impl<'a> Launch<'a> {
             HostStep::Limit { resource, name, soft, hard } => {
                 self.reach(Gate::Ready)?;
                 let doing = || format!("set {name} to {soft} {hard}");
-                runtime_init::sys::process::prlimit(self.pid(), *resource, *soft, *hard)
-                    .map_err(|fault| refused(doing(), fault).into())
+                prlimit(self.pid(), *resource, *soft, *hard).map_err(|fault| refused(doing(), fault).into())
+            }
+            HostStep::Scheduler { attr, name } => {
+                self.reach(Gate::Ready)?;
+                set_scheduler(self.pid(), attr)
+                    .map_err(|fault| refused(format!("set the scheduler {name}"), fault).into())
+            }
+            HostStep::IoPriority { value, name, level } => {
+                self.reach(Gate::Ready)?;
+                set_io_priority(self.pid(), *value)
+                    .map_err(|fault| refused(format!("set the I/O priority {name} {level}"), fault).into())
             }
             HostStep::Hooks(phase) => {
                 self.reach(Gate::Mounted)?;
@@ -310,7 +362,8 @@ impl<'a> Launch<'a> {
             return Err(StepError::host(None, "join the container", "poll", nix::errno::Errno::ESRCH).into());
         }
         let (gates, inits_end) = Gates::new()?;
-        self.descriptors.fill(self.dir, self.cgroup.as_ref())?;
+        let inits_end = self.descriptors.above_passed(inits_end)?;
+        self.descriptors.fill(self.dir, self.cgroup.as_ref(), &self.stdio.passed)?;
         let frame = Frame::lay_out(self.plan, self.dir, &self.descriptors.numbers(), inits_end.as_raw_fd())?;
         let mut inherit = self.descriptors.open_numbers();
         inherit.push(inits_end.as_raw_fd());
@@ -325,7 +378,8 @@ impl<'a> Launch<'a> {
 
     /// Takes the pidfd of the process that was born, writes it down, and reaps the process that bore it.
     fn born(&mut self) -> Result<()> {
-        let message = self.gates()?.born(PATIENCE)?;
+        let patience = self.patience;
+        let message = self.gates()?.born(patience)?;
         let Some((pid, pidfd)) = message else { return Err(self.failure()) };
         if let Some(dir) = self.dir {
             let identity = Identity::of(pid, pidfd.as_fd())?;
@@ -340,19 +394,14 @@ impl<'a> Launch<'a> {
 
     /// Waits until init stands at `gate`.
     fn reach(&mut self, gate: Gate) -> Result<()> {
-        let patience = self.patience();
+        let patience = self.patience;
         if self.gates()?.reached(gate, patience)? { Ok(()) } else { Err(self.failure()) }
-    }
-
-    /// While init runs hooks of its own, it takes as long as they do.
-    fn patience(&self) -> Duration {
-        let hooks = self.plan.steps().any(|step| matches!(step, runtime_init::Step::Hook { .. }));
-        if hooks { UNLIMITED } else { PATIENCE }
     }
 
     /// Waits until init has closed its end of the gate: right before it waits for `start`, or by its `execve`.
     fn finished(&mut self, phase: Phase) -> Result<()> {
-        self.gates()?.closed(PATIENCE)?;
+        let patience = self.patience;
+        self.gates()?.closed(patience)?;
         let there = self.frame.as_ref().is_some_and(|frame| frame.phase() == phase && frame.fault().is_none());
         if there { Ok(()) } else { Err(self.failure()) }
     }
@@ -361,7 +410,7 @@ impl<'a> Launch<'a> {
     fn failure(&mut self) -> Error {
         let status = self.end();
         match &self.frame {
-            Some(frame) => report::failure(self.plan, frame, status, self.cgroup.as_ref(), PATIENCE),
+            Some(frame) => report::failure(self.plan, frame, status, self.cgroup.as_ref(), self.patience),
             None => StepError::host(None, "start init", "spawn", nix::errno::Errno::ESRCH).into(),
         }
     }

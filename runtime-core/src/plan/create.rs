@@ -7,6 +7,7 @@
 use runtime_init::{Gate, Step};
 
 use super::draft::Draft;
+use super::process::{labels, scheduling};
 use super::{HostStep, devices, hooks, mounts, namespaces, process, rootfs, seccomp, sysctl};
 use crate::error::Result;
 
@@ -31,8 +32,10 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
 
     // Init, in its namespaces.
     p.init(Step::Session {}); //          before anything is started
-    process::keyring(p)?; //              before anything is labelled
-    p.init(Step::AllCpus {}); //          a runtime started from a pinned shell must not pin the container
+    labels::open(p)?; //                  our own procfs, whatever is mounted on the container's
+    labels::keyring(p)?; //               before anything is labelled
+    scheduling::check_exec_cpus(p)?;
+    scheduling::all_cpus(p); //           a runtime started from a pinned shell must not pin the container
     namespaces::set_up(p)?; //            names and loopback, while the namespaces are only ours
     rootfs::attach(p)?; //                propagation first, so that no mount reaches the host
     devices::place(p); //                 where nodes will be; checked before anything is made there
@@ -49,6 +52,8 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     // The host's last word: what init lacks the rights for.
     seccomp::compile(p)?; //              takes longest, so it is done while init works
     process::limits(p)?;
+    scheduling::scheduler(p)?;
+    scheduling::io_priority(p)?;
     p.host(HostStep::Release(Gate::Ready));
     p.init(Step::Await { gate: Gate::Ready });
     process::tail(p, HostStep::Created) // a missing program or a refused id is still an error of `create`

@@ -6,8 +6,10 @@ use std::fmt::Write;
 
 use runtime_init::step::{Enter, MountRecord};
 use runtime_init::sys::mount::{attr, propagation};
+use runtime_init::sys::process::SchedAttr;
 use runtime_init::{Gate, Ns, Slot, Step, Text, Words};
 
+use super::process::scheduling::memory_policy_name;
 use super::{Act, HostStep, Plan, SlotUse};
 use crate::seccomp::flag;
 
@@ -57,6 +59,8 @@ impl Plan {
             HostStep::Agent => format!("connect to the agent {}", self.agent()),
             HostStep::Listener => "send it the filter's listener".to_owned(),
             HostStep::Limit { name, soft, hard, .. } => format!("{name} {} {}", limit(*soft), limit(*hard)),
+            HostStep::Scheduler { attr, name } => describe_scheduler(attr, name),
+            HostStep::IoPriority { name, level, .. } => format!("{name} {level}"),
             HostStep::Release(_) => "go on".to_owned(),
             HostStep::Executed => "executed".to_owned(),
             HostStep::Created => "created: init waits for start".to_owned(),
@@ -77,6 +81,8 @@ impl Plan {
             Some(SlotUse::Source { path, .. } | SlotUse::Given { path }) => path.display().to_string(),
             Some(SlotUse::Reserved) => "what was opened".to_owned(),
             Some(SlotUse::Start) => "exec.fifo".to_owned(),
+            Some(SlotUse::Passed { number }) => format!("the caller's descriptor {number}"),
+            Some(SlotUse::Notify) => "the directory of the notify socket".to_owned(),
             None => "nothing".to_owned(),
         }
     }
@@ -102,8 +108,9 @@ impl Plan {
             Step::Await { gate } => describe_gate(gate).to_owned(),
             Step::BecomeRoot {} => "become root of the user namespace".to_owned(),
             Step::Session {} => "new session".to_owned(),
-            Step::AllCpus {} => "run on every CPU of its cpuset".to_owned(),
-            Step::Keyring { name } => format!("session keyring {}", self.text(name)),
+            Step::Cpus { mask } if mask.count == 0 => "run on every CPU of its cpuset".to_owned(),
+            Step::Cpus { mask } => format!("run on CPUs {}", list_of_bits(self.words_of(mask))),
+            Step::Keyring { name, .. } => format!("session keyring {}", self.text(name)),
             Step::Hostname { name } => format!("hostname {}", self.text(name)),
             Step::Domainname { name } => format!("domainname {}", self.text(name)),
             Step::Loopback {} => "raise lo".to_owned(),
@@ -132,8 +139,8 @@ impl Plan {
                 let name = self.text(path).trim_start_matches("sys/").replace('/', ".");
                 format!("sysctl {name} = {}", self.text(value))
             }
-            Step::ReadonlyPath { path, within } => format!("read-only {}", self.covered(path, within)),
-            Step::MaskPath { path, within } => format!("mask {}", self.covered(path, within)),
+            Step::ReadonlyPath { path } => format!("read-only {}", self.text(path)),
+            Step::MaskPath { path } => format!("mask {}", self.text(path)),
             Step::ReadonlyRoot {} => "make the root read-only".to_owned(),
             Step::Hook { record } => self.describe_hook(record),
             Step::Unmount { path } => format!("unmount or cover the host's {}", self.text(path)),
@@ -147,6 +154,12 @@ impl Plan {
 
     fn describe_tail(&self, step: Step) -> String {
         match step {
+            Step::Label { path, value } => format!("label {} = {}", self.text(path), self.text(value)),
+            Step::Personality { domain: 0 } => "personality LINUX".to_owned(),
+            Step::Personality { .. } => "personality LINUX32".to_owned(),
+            Step::MemoryPolicy { mode, nodes } => {
+                format!("{} nodes {}", memory_policy_name(mode), list_of_bits(self.words_of(nodes)))
+            }
             Step::NoNewPrivs {} => "no new privileges".to_owned(),
             Step::Bounding { keep } => format!("bounding set: {}", capabilities(keep)),
             Step::OwnStdio { uid } => format!("give stdin, stdout, stderr to {uid}"),
@@ -164,6 +177,10 @@ impl Plan {
             Step::Prepare { home_of: u32::MAX, .. } => "lay out arguments and environment".to_owned(),
             Step::Prepare { home_of, .. } => format!("lay out arguments and environment, home of {home_of}"),
             Step::WaitForStart { .. } => "wait for start".to_owned(),
+            Step::Pass { files } => {
+                let numbers: Vec<u32> = self.words_of(files).iter().copied().step_by(2).collect();
+                format!("pass the caller's descriptors {numbers:?}")
+            }
             Step::Filter { flags } if flags & flag::NEW_LISTENER != 0 => {
                 "install the filter, offer its listener".to_owned()
             }
@@ -225,13 +242,6 @@ impl Plan {
             _ => None,
         });
         held.map_or_else(String::new, |record| self.text(Text(record.target)))
-    }
-
-    fn covered(&self, path: Text, within: Option<Slot>) -> String {
-        match within {
-            Some(mounted) => format!("{}/{}", self.held_target(mounted), self.text(path)),
-            None => self.text(path),
-        }
     }
 
     fn mount_options(&self, record: &MountRecord) -> Vec<String> {
@@ -320,6 +330,30 @@ fn describe_device(path: &str, mode_and_device: u64) -> String {
         kind::BLK => format!("block device {path} {major}:{minor} {:04o}", mode & 0o7777),
         _ => format!("device {path} {major}:{minor} {:04o}", mode & 0o7777),
     }
+}
+
+fn describe_scheduler(attr: &SchedAttr, name: &str) -> String {
+    match name {
+        "SCHED_DEADLINE" => format!("{name} {}/{}/{}", attr.runtime, attr.deadline, attr.period),
+        "SCHED_FIFO" | "SCHED_RR" => format!("{name} {}", attr.priority),
+        _ => format!("{name} nice {}", attr.nice),
+    }
+}
+
+/// Bits as a list such as `0-3,7`.
+fn list_of_bits(words: &[u32]) -> String {
+    let bits = (0_u32..)
+        .zip(words)
+        .flat_map(|(index, word)| (0..32).filter(move |bit| word & 1 << bit != 0).map(move |bit| index * 32 + bit));
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for bit in bits {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == bit => *last = bit,
+            _ => ranges.push((bit, bit)),
+        }
+    }
+    let text = |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    ranges.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 fn limit(value: u64) -> String {

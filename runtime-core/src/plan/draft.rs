@@ -33,6 +33,8 @@ pub(super) struct Draft<'a> {
     pub id_maps: IdMaps,
     pub mount_maps: Vec<MountMaps>,
     pub filter: Option<Filter>,
+    /// Init has opened a procfs of its own.
+    pub has_procfs: bool,
     pub hooks: super::Hooks,
     pub texts: Texts,
     words: Vec<u32>,
@@ -65,6 +67,7 @@ impl<'a> Draft<'a> {
             id_maps: IdMaps::default(),
             mount_maps: Vec::new(),
             filter: None,
+            has_procfs: false,
             hooks: super::hooks::read(spec)?,
             texts: Texts::default(),
             words: Vec::new(),

@@ -10,6 +10,7 @@ use runtime_init::step::Enter;
 use runtime_init::{Gate, Ns, Slot, Step};
 
 use super::draft::Draft;
+use super::process::{labels, scheduling};
 use super::{HostStep, SlotUse, namespaces, process, seccomp};
 use crate::at::ConfigPath;
 use crate::error::Result;
@@ -23,6 +24,7 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
     // The usher: outside, with the caller's rights.
     p.init(Step::ResetInherited {}); //   as in create (CVE-2024-21626)
     process::oom_score(p)?; //            needs the caller's rights
+    scheduling::cpus_before(p)?; //       whatever is done until the process is in its cgroup is done there
     p.init(Step::NotDumpable {}); //      the container's processes see init from birth on (CVE-2016-9962)
     let user_first = !p.host.privileged;
     let outside = [Ns::Pid, Ns::Net, Ns::Ipc, Ns::Uts, Ns::Time];
@@ -33,6 +35,7 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
     p.host(HostStep::Born);
 
     // Init, in the container's cgroup.
+    labels::open(p)?; //                  before the container's mounts are joined
     join(p, &joined, &[Ns::Cgroup, Ns::Mount]);
     join(p, &joined, if user_first { &[] } else { &[Ns::User] }); // last: the other joins need the caller's rights
     if p.namespaces.has(Ns::User) {
@@ -43,11 +46,13 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
         root_of(p, target)?; //           without a mount namespace the root is only where that process sees it
     }
     p.init(Step::Session {});
-    process::keyring(p)?;
-    p.init(Step::AllCpus {});
+    labels::keyring(p)?;
+    scheduling::cpus_after(p)?;
 
     seccomp::compile(p)?;
     process::limits(p)?;
+    scheduling::scheduler(p)?;
+    scheduling::io_priority(p)?;
     p.host(HostStep::Release(Gate::Ready));
     p.init(Step::Await { gate: Gate::Ready });
     process::tail(p, HostStep::Executed) // a missing program or a refused id is an error of `exec`

@@ -167,7 +167,8 @@ fn record(p: &mut Draft<'_>, phase: Phase, index: usize, hook: &Hook, at: &Confi
     for part in state {
         words.push(p.texts.add(part, &ConfigPath::new("annotations"))?.0);
     }
-    words.extend([small(args.len()), small(env.len())]);
+    let as_program = phase == Phase::StartContainer && hook.env.is_none();
+    words.extend([small(args.len()), small(env.len()), u32::from(as_program)]);
     for (index, arg) in args.iter().enumerate() {
         words.push(p.texts.add(arg, &at.field("args").index(index))?.0);
     }

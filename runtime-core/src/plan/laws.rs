@@ -41,7 +41,11 @@ fn last_position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
 
 /// What the configuration says of one kind of namespace: new, joined, or the caller's.
 fn namespace(spec: &Value, ns: Ns) -> Option<bool> {
-    let name = super::namespaces::word(ns);
+    let name = match ns {
+        Ns::Mount => "mount",
+        Ns::Net => "network",
+        _ => ns.name(),
+    };
     let list = spec.pointer("/linux/namespaces")?.as_array()?;
     let entry = list.iter().find(|entry| entry["type"] == name)?;
     Some(entry["path"].as_str().unwrap_or_default().is_empty())
@@ -182,15 +186,16 @@ fn the_root_closes_behind(plan: &Plan) {
     assert!(first_cover.is_none() || first_cover > other, "something could undo a mask: {plan}");
 }
 
-const fn comes_after_start(step: &Step) -> bool {
+const fn comes_after_filter(step: &Step) -> bool {
     matches!(step, Step::Filter { .. } | Step::Capabilities { .. } | Step::Ambient { .. } | Step::Execute { .. })
 }
 
 /// Privileges fall once and in the order in which each can still be given up.
 fn privileges_fall_in_order(plan: &Plan) {
     let waits = only(plan, |act| matches!(act, Act::Init(Step::WaitForStart { .. }))).expect("init waits for start");
-    let late = |line: &Line| matches!(&line.act, Act::Init(step) if !comes_after_start(step));
-    assert!(!plan.lines[waits + 1..].iter().any(late), "{plan}");
+    let late = |line: &Line| matches!(&line.act, Act::Init(step) if !comes_after_filter(step));
+    let waiting = plan.lines[waits + 1..].iter().filter(|line| !matches!(line.act, Act::Init(Step::Pass { .. })));
+    assert!(!waiting.into_iter().any(late), "{plan}");
     if let Some(filter) = position(plan, |step| matches!(step, Step::Filter { .. })) {
         assert!(!plan.lines[filter + 1..].iter().any(late), "{plan}");
     }
@@ -237,7 +242,7 @@ const fn init_does_anyway(step: &Step) -> bool {
             | Step::Await { gate: Gate::Ready }
             | Step::BecomeRoot {}
             | Step::Session {}
-            | Step::AllCpus {}
+            | Step::Cpus { .. }
             | Step::Keyring { .. }
             | Step::Propagation { .. }
             | Step::OpenSource { flags: 0, .. }
@@ -268,12 +273,13 @@ fn texts_of(plan: &Plan, step: Step) -> Vec<Text> {
     let list = |words: Words| -> Vec<Text> { words_of(plan, words).iter().copied().map(Text).collect() };
     match step {
         Step::OomScore { score: t } | Step::TimeOffsets { offsets: t } => vec![t],
-        Step::Hostname { name: t } | Step::Domainname { name: t } | Step::Keyring { name: t } => vec![t],
+        Step::Hostname { name: t } | Step::Domainname { name: t } | Step::Keyring { name: t, .. } => vec![t],
         Step::PlainRootfs { path: t } | Step::MakeDirectory { path: t, .. } | Step::Unmount { path: t } => vec![t],
-        Step::ReadonlyPath { path: t, .. } | Step::MaskPath { path: t, .. } => vec![t],
+        Step::ReadonlyPath { path: t } | Step::MaskPath { path: t } => vec![t],
         Step::Enterdir { path: t } | Step::Cwd { path: t } | Step::Device { path: t, .. } => vec![t],
         Step::OpenSource { path: t, .. } | Step::DeviceBind { path: t, .. } | Step::Rootfs { path: t, .. } => vec![t],
         Step::Symlink { path: a, target: b } | Step::Sysctl { path: a, value: b } => vec![a, b],
+        Step::Label { path: a, value: b } => vec![a, b],
         Step::FindProgram { args, path } => [list(args), vec![path]].concat(),
         Step::Execute { args, env } | Step::Prepare { args, env, .. } => [list(args), list(env)].concat(),
         Step::Groups { groups } => list(groups).into_iter().take(0).collect(),
@@ -287,7 +293,6 @@ const fn slot_of(step: Step) -> Option<Slot> {
         Step::Join { slot, .. } | Step::ReadonlyMount { slot } | Step::WaitForStart { slot } => Some(slot),
         Step::OpenSource { slot, .. } | Step::DeviceBind { slot, .. } => Some(slot),
         Step::Birth { cgroup: slot, .. } | Step::Rootfs { slot, .. } => slot,
-        Step::ReadonlyPath { within: slot, .. } | Step::MaskPath { within: slot, .. } => slot,
         _ => None,
     }
 }

@@ -20,6 +20,7 @@ mod laws;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod object;
 mod process;
 mod rootfs;
 mod seccomp;
@@ -30,6 +31,7 @@ mod texts;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use runtime_init::sys::process::SchedAttr;
 use runtime_init::{Gate, Slot, Step, Words};
 
 use crate::at::ConfigPath;
@@ -42,6 +44,7 @@ use seccomp::Filter;
 pub use cgroup::{CgroupPlan, CgroupWrite};
 pub use hooks::{Hook, Hooks};
 pub(crate) use mount_options::known as known_mount_options;
+pub(crate) use process::scheduling::known_memory_policies;
 pub(crate) use seccomp::Listener;
 #[cfg(test)]
 pub(crate) use seccomp::profile_of;
@@ -57,6 +60,13 @@ pub struct CreateOptions {
     pub no_pivot: bool,
     /// Keep the caller's session keyring instead of making one.
     pub no_new_keyring: bool,
+    /// Descriptors above 2 that the program finds open under these numbers; they come with [`crate::Stdio::pass`].
+    pub pass_fds: Vec<u32>,
+    /// Variables, `NAME=value`, that the program finds beside those of `process.env`.
+    pub environment: Vec<String>,
+    /// Give the program `/run/notify`, the directory `notify` of the container's record, and in `NOTIFY_SOCKET` the
+    /// socket that somebody may bind there (sd_notify(3)).
+    pub notify: bool,
 }
 
 impl CreateOptions {
@@ -94,6 +104,10 @@ pub(crate) enum SlotUse {
     Given { path: PathBuf },
     /// The fifo on which init waits for `start`.
     Start,
+    /// A descriptor of the caller that the program finds under this number.
+    Passed { number: u32 },
+    /// The directory of the notify socket, detached.
+    Notify,
 }
 
 /// One line of the host's column.
@@ -131,6 +145,10 @@ pub(crate) enum HostStep {
     Listener,
     /// One limit of the process.
     Limit { resource: u32, name: &'static str, soft: u64, hard: u64 },
+    /// The scheduler of the process.
+    Scheduler { attr: SchedAttr, name: &'static str },
+    /// Its I/O priority: the value, and class and level for people.
+    IoPriority { value: u32, name: &'static str, level: u32 },
     /// Let init pass a gate.
     Release(Gate),
     /// Wait until init waits for `start`.
@@ -208,6 +226,7 @@ struct Outline {
     annotations: BTreeMap<String, String>,
     own_pid_namespace: bool,
     has_process: bool,
+    no_new_keyring: bool,
     config: Vec<u8>,
 }
 
@@ -228,6 +247,8 @@ pub struct PlanRecord<'a> {
     pub own_pid_namespace: bool,
     /// There is a program to start.
     pub has_process: bool,
+    /// Further processes keep their callers' session keyrings as well.
+    pub no_new_keyring: bool,
     /// Hooks of later commands.
     pub hooks: &'a Hooks,
     /// The text of `config.json`.
@@ -272,6 +293,7 @@ impl Plan {
             annotations,
             own_pid_namespace: draft.namespaces.is_new(runtime_init::Ns::Pid),
             has_process: spec.process().is_some(),
+            no_new_keyring: options.no_new_keyring,
             config: bundle.text().to_vec(),
         };
         Ok(draft.finish(record))
@@ -301,6 +323,7 @@ impl Plan {
             cgroup_path: Some(&self.cgroup.path),
             own_pid_namespace: r.own_pid_namespace,
             has_process: r.has_process,
+            no_new_keyring: r.no_new_keyring,
             hooks: &self.hooks,
             config_json: &r.config,
         }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::Mount;
 use runtime_init::step::{MountRecord, SOURCE_GIVEN, SOURCE_WITH_SUBMOUNTS};
 use runtime_init::sys::mount::attr;
-use runtime_init::{Gate, Ns, Slot, Step, Text};
+use runtime_init::{Gate, Ns, Slot, Step};
 
 use super::draft::Draft;
 use super::idmap::{self, Mapped};
@@ -34,6 +34,8 @@ const COVERED_IN_PROC: [&str; 10] = [
 
 /// What may not be a link in the image: whatever is mounted, made, masked or made read-only there is meant for these places.
 const ORDINARY: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// File systems whose labels are not those of a mount: the kernel's own, and one that has a single instance.
+const UNLABELLED: [&str; 4] = ["proc", "sysfs", "cgroup2", "mqueue"];
 
 /// What a mount is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +68,6 @@ pub(super) struct Decided {
     mapped: Option<Mapped>,
     /// Slot in which the mount is kept, to be made read-only later.
     late: Option<Slot>,
-    /// Slot in which a procfs or sysfs stays open, for paths below it that are covered.
-    held: Option<Slot>,
 }
 
 /// Decides every mount, and opens the sources on the host side where the host does that.
@@ -86,6 +86,23 @@ pub(super) fn open(p: &mut Draft<'_>) -> Result<()> {
         }
         p.mounts.push(decided);
     }
+    notify_socket(p)
+}
+
+/// The directory in which whoever starts the container binds the socket of sd_notify(3), as in runc: the program can
+/// connect to what is in it and change nothing.
+fn notify_socket(p: &mut Draft<'_>) -> Result<()> {
+    let at = ConfigPath::new("NOTIFY_SOCKET");
+    if !p.options.notify {
+        return Ok(());
+    }
+    if !p.namespaces.has(Ns::Mount) {
+        return Err(Error::refused(at, "without a mount namespace this would change the host's mounts"));
+    }
+    let slot = Some(p.slot(SlotUse::Notify));
+    let options = Options::read(&["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned));
+    let from = From::Tree { path: PathBuf::from("notify"), recursive: false, slot };
+    p.mounts.push(Decided { at, target: "/run/notify".to_owned(), from, options, mapped: None, late: None });
     Ok(())
 }
 
@@ -110,7 +127,7 @@ fn decide(p: &mut Draft<'_>, mount: &Mount, at: ConfigPath) -> Result<Decided> {
         && matches!(from, From::Filesystem { .. })
         && (is_tmpfs || target == "/dev");
     let late = late.then(|| reserved(p));
-    Ok(Decided { at, target, from, options, mapped, late, held: None })
+    Ok(Decided { at, target, from, options, mapped, late })
 }
 
 /// The destination, absolute and without `.` and `..`.
@@ -203,7 +220,7 @@ pub(super) fn open_inside(p: &mut Draft<'_>) -> Result<()> {
         super::devices::open_inside(p)?;
     }
     if p.linux().and_then(|l| l.sysctl().as_ref()).is_some_and(|s| !s.is_empty()) {
-        p.init_for(&ConfigPath::new("linux.sysctl"), Step::OpenProc {});
+        super::process::labels::own_procfs(p, &ConfigPath::new("linux.sysctl"));
     }
     Ok(())
 }
@@ -213,13 +230,13 @@ pub(super) fn open_inside(p: &mut Draft<'_>) -> Result<()> {
 fn open_sources(p: &mut Draft<'_>) -> Result<()> {
     let mut mounts = std::mem::take(&mut p.mounts);
     let given = p.host.privileged && p.namespaces.is_new(Ns::Mount);
-    if given && mounts.iter().any(|mount| matches!(mount.from, From::Tree { .. })) {
+    if given && mounts.iter().any(|mount| matches!(mount.from, From::Tree { slot: None, .. })) {
         let at = ConfigPath::new("mounts");
         p.host_for(&at, HostStep::Release(Gate::Trees));
         p.init_for(&at, Step::Await { gate: Gate::Trees });
     }
     for mount in &mut mounts {
-        if let From::Tree { path, recursive, slot } = &mut mount.from {
+        if let From::Tree { path, recursive, slot: slot @ None } = &mut mount.from {
             let at = mount.at.field("source");
             let place = if given { p.slot(SlotUse::Given { path: path.clone() }) } else { reserved(p) };
             if given {
@@ -253,14 +270,8 @@ pub(super) fn leave_alone(p: &Draft<'_>, target: &str) -> bool {
 /// One line for each mount.
 pub(super) fn mount(p: &mut Draft<'_>) -> Result<()> {
     let base = tree_propagation(p)?;
-    let mut mounts = std::mem::take(&mut p.mounts);
-    for mount in &mut mounts {
-        if is_of_the_kernel(mount) && covered(p).any(|path| below(path, &mount.target).is_some()) {
-            mount.held = match mount.from {
-                From::Tree { slot, .. } => slot,
-                _ => mount.late.or_else(|| Some(reserved(p))),
-            };
-        }
+    let mounts = std::mem::take(&mut p.mounts);
+    for mount in &mounts {
         let record = record(p, mount, base)?;
         let record = p.words(&record.words());
         p.init_for(&mount.at, Step::Mount { record });
@@ -317,10 +328,6 @@ fn record(p: &mut Draft<'_>, mount: &Decided, base: u64) -> Result<MountRecord> 
     if options.copy_up.is_some() {
         record.flags |= MountRecord::WITH_COPY;
     }
-    if let Some(slot) = mount.held {
-        record.flags |= MountRecord::WITH_HOLD;
-        record.slot = slot.0;
-    }
     if COVERED_IN_PROC.contains(&mount.target.as_str()) {
         record.flags |= MountRecord::WITH_PROCFS_TARGET;
     }
@@ -370,6 +377,11 @@ fn filesystem(
 fn data(p: &mut Draft<'_>, mount: &Decided, record: &mut MountRecord) -> Result<()> {
     let at = mount.at.field("options");
     let mut words = Vec::new();
+    if let (From::Filesystem { kind, .. }, Some((at, label))) = (&mount.from, super::process::labels::of_mounts(p)?)
+        && !UNLABELLED.contains(&kind.as_str())
+    {
+        words.extend([p.texts.fixed("context").0, p.texts.add(label, &at)?.0]);
+    }
     for (key, value) in &mount.options.data {
         // cgroup2 options belong to the host's hierarchy: from a cgroup namespace the kernel ignores them.
         words.push(p.texts.add(key, &at)?.0);
@@ -397,52 +409,21 @@ pub(super) fn cover(p: &mut Draft<'_>) -> Result<()> {
     let readonly = linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default();
     for (index, path) in readonly.iter().enumerate() {
         let at = ConfigPath::new("linux.readonlyPaths").index(index);
-        let (path, within) = place(p, path, &at)?;
-        p.init_for(&at, Step::ReadonlyPath { path, within });
+        let path = p.texts.add(absolute(path, &at)?, &at)?;
+        p.init_for(&at, Step::ReadonlyPath { path });
     }
     let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
     let mut done = BTreeSet::new();
     for (index, path) in masked.iter().enumerate() {
         let at = ConfigPath::new("linux.maskedPaths").index(index);
+        let path = absolute(path, &at)?;
         // A mask over a mask hides nothing more.
-        if done.insert(absolute(path, &at)?.trim_end_matches('/')) {
-            let (path, within) = place(p, path, &at)?;
-            p.init_for(&at, Step::MaskPath { path, within });
+        if done.insert(path.trim_end_matches('/')) {
+            let path = p.texts.add(path, &at)?;
+            p.init_for(&at, Step::MaskPath { path });
         }
     }
     Ok(())
-}
-
-/// Where a covered path is looked for: in the procfs or sysfs that was mounted above it last, else in the root.
-fn place(p: &mut Draft<'_>, path: &str, at: &ConfigPath) -> Result<(Text, Option<Slot>)> {
-    let path = absolute(path, at)?;
-    let held = |mount: &Decided| Some((mount.held?, below(path, &mount.target)?));
-    match p.mounts.iter().rev().find_map(held) {
-        Some((slot, rest)) => Ok((p.texts.add(rest, at)?, Some(slot))),
-        None => Ok((p.texts.add(path, at)?, None)),
-    }
-}
-
-/// A procfs or sysfs, or a tree in the place of one.
-fn is_of_the_kernel(mount: &Decided) -> bool {
-    match &mount.from {
-        From::Filesystem { kind, .. } => matches!(kind.as_str(), "proc" | "sysfs"),
-        From::Tree { .. } | From::Inside { .. } => matches!(mount.target.as_str(), "/proc" | "/sys"),
-        From::Target => false,
-    }
-}
-
-/// All read-only and masked paths.
-fn covered<'p>(p: &Draft<'p>) -> impl Iterator<Item = &'p String> {
-    let linux = p.linux();
-    let lists = [linux.and_then(|l| l.readonly_paths().as_deref()), linux.and_then(|l| l.masked_paths().as_deref())];
-    lists.into_iter().flatten().flatten()
-}
-
-/// The part of `path` below `top`, if it is there without a way back up.
-fn below<'t>(path: &'t str, top: &str) -> Option<&'t str> {
-    let rest = path.strip_prefix(top)?.strip_prefix('/')?.trim_start_matches('/');
-    (!rest.is_empty() && !rest.split('/').any(|part| part == "..")).then_some(rest)
 }
 
 /// D14.

@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 mod capabilities;
+pub(super) mod labels;
 mod missing;
+pub(in crate::plan) mod scheduling;
 
-use oci_spec::runtime::{PosixRlimitType, Process};
+use oci_spec::runtime::{LinuxPersonalityDomain, PosixRlimitType, Process};
 use runtime_init::Step;
 
 use super::draft::Draft;
@@ -33,15 +35,6 @@ pub(super) fn oom_score(p: &mut Draft<'_>) -> Result<()> {
     }
     let score = p.texts.add(score.to_string(), &at)?;
     p.init_for(&at, Step::OomScore { score });
-    Ok(())
-}
-
-/// A session keyring of the container's own, named as runc names it.
-pub(super) fn keyring(p: &mut Draft<'_>) -> Result<()> {
-    if !p.options.no_new_keyring {
-        let name = p.texts.add(format!("_ses.{}", p.id), &ConfigPath::default())?;
-        p.init(Step::Keyring { name });
-    }
     Ok(())
 }
 
@@ -123,6 +116,9 @@ pub(super) fn tail(p: &mut Draft<'_>, done: HostStep) -> Result<()> {
         start.into_iter().for_each(|slot| p.init(Step::WaitForStart { slot }));
         return Ok(());
     };
+    labels::of_program(p)?;
+    personality(p)?;
+    scheduling::memory_policy(p)?;
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     if no_new_privileges {
         p.init_for(&ConfigPath::new("process.noNewPrivileges"), Step::NoNewPrivs {});
@@ -140,6 +136,38 @@ pub(super) fn tail(p: &mut Draft<'_>, done: HostStep) -> Result<()> {
         raise(p, &sets);
         program(p, process, start, None, done)
     }
+}
+
+/// `linux.personality`. The specification has no flags yet.
+fn personality(p: &mut Draft<'_>) -> Result<()> {
+    const PER_LINUX32: u32 = 8;
+    let at = ConfigPath::new("linux.personality");
+    let Some(personality) = p.linux().and_then(|linux| linux.personality().as_ref()) else { return Ok(()) };
+    if let Some(flags) = personality.flags().as_ref().filter(|flags| !flags.is_empty()) {
+        return Err(Error::invalid(at.field("flags"), flags, "none: runtime-spec defines no flags"));
+    }
+    let domain = match personality.domain() {
+        LinuxPersonalityDomain::PerLinux => 0,
+        LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
+    };
+    p.init_for(&at, Step::Personality { domain });
+    Ok(())
+}
+
+/// The descriptors that the caller passes, when init needs none of its own any more.
+fn passed(p: &mut Draft<'_>) -> Result<()> {
+    let mut files = Vec::new();
+    for &number in &p.options.pass_fds {
+        if number < 3 || i32::try_from(number).is_err() {
+            return Err(Error::invalid(ConfigPath::new("pass_fds"), number, "the number of a descriptor above 2"));
+        }
+        files.extend([number, p.slot(SlotUse::Passed { number }).0]);
+    }
+    if !files.is_empty() {
+        let files = p.words(&files);
+        p.init(Step::Pass { files });
+    }
+    Ok(())
 }
 
 /// The capabilities, then the ambient ones, which the others bound.
@@ -223,7 +251,7 @@ fn program(
         p.init_for(&at, Step::Cwd { path });
     }
     let args = p.list(args, &at)?;
-    let environment = environment(process)?;
+    let environment = environment(process, &p.options.environment)?;
     let path = environment.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or_default();
     let path = p.texts.add(path, &ConfigPath::new("process.env"))?;
     p.init_for(&at, Step::FindProgram { args, path });
@@ -233,12 +261,14 @@ fn program(
     p.init_for(&at, Step::Prepare { args, env, home_of });
     if let Some(done) = done {
         // Before the wait, because it is the creating host that takes the listener.
+        passed(p)?;
         filter(p, last);
         p.host(done);
         wait_for_start(p, start)?;
     } else {
         // Behind the filter stands nothing that an ordinary profile forbids: capset, prctl, execve.
         wait_for_start(p, start)?;
+        passed(p)?;
         filter(p, last);
     }
     p.init_for(&at, Step::Execute { args, env });
@@ -258,9 +288,10 @@ fn filter(p: &mut Draft<'_>, last: Option<&Sets>) {
     }
 }
 
-/// `process.env`: of a name given twice the last value stays, as in runc. An empty `HOME` counts as none.
-fn environment(process: &Process) -> Result<Vec<String>> {
-    let entries = process.env().as_deref().unwrap_or_default();
+/// `process.env` and what the caller adds: of a name given twice the last value stays, as in runc. An empty `HOME` counts
+/// as none.
+fn environment(process: &Process, added: &[String]) -> Result<Vec<String>> {
+    let entries = [process.env().as_deref().unwrap_or_default(), added].concat();
     let mut last = std::collections::HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
         let at = ConfigPath::new("process.env").index(index);

@@ -57,8 +57,8 @@ fn of_the_usher(g: &Given) -> Vec<Step> {
         Step::Await { gate: g.gate },
         Step::BecomeRoot {},
         Step::Session {},
-        Step::AllCpus {},
-        Step::Keyring { name: g.text },
+        Step::Cpus { mask: g.list },
+        Step::Keyring { name: g.text, permissions: g.number },
         Step::Hostname { name: g.text },
         Step::Domainname { name: g.text },
         Step::Loopback {},
@@ -83,8 +83,8 @@ fn of_the_tree(g: &Given) -> Vec<Step> {
         Step::Ptmx {},
         Step::MakeDirectory { path: g.text, ordinary: g.flag },
         Step::Sysctl { path: g.text, value: g.other },
-        Step::ReadonlyPath { path: g.text, within: None },
-        Step::MaskPath { path: g.text, within: Some(g.slot) },
+        Step::ReadonlyPath { path: g.text },
+        Step::MaskPath { path: g.text },
         Step::ReadonlyRoot {},
         Step::Unmount { path: g.text },
         Step::EnterRoot { how: g.how },
@@ -110,6 +110,10 @@ fn of_the_tail(g: &Given) -> Vec<Step> {
         Step::Execute { args: g.list, env: g.more },
         Step::Prepare { args: g.list, env: g.more, home_of: g.number },
         Step::Hook { record: g.list },
+        Step::Label { path: g.text, value: g.other },
+        Step::Personality { domain: g.number },
+        Step::MemoryPolicy { mode: g.number, nodes: g.list },
+        Step::Pass { files: g.list },
     ]
 }
 

@@ -141,6 +141,15 @@ pub fn dup_inherited(fd: Fd, onto: Fd) -> Result {
     plain(arch::dup3, [fd.arg(), onto.arg(), 0]).map(drop)
 }
 
+/// `fcntl(fd, F_DUPFD_CLOEXEC, least)`.
+///
+/// # Errors
+/// As F_DUPFD_CLOEXEC(2const).
+pub fn duplicate_from(fd: Fd, least: i32) -> Result<Fd> {
+    const F_DUPFD_CLOEXEC: usize = 1030;
+    plain(arch::fcntl, [fd.arg(), F_DUPFD_CLOEXEC, Fd(least).arg()]).map(Fd::from_result)
+}
+
 /// `read(fd, buffer)`.
 ///
 /// # Errors

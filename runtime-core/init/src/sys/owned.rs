@@ -77,3 +77,11 @@ pub(crate) fn adopt(fd: Fd) -> OwnedFd {
 pub fn adopt_received(number: i32) -> OwnedFd {
     own(Fd(number))
 }
+
+/// A copy of the caller's descriptor `number`, whoever opened it, that is `least` or higher: `fcntl(F_DUPFD_CLOEXEC)`.
+///
+/// # Errors
+/// As F_DUPFD_CLOEXEC(2const); `EBADF` if there is no such descriptor.
+pub fn duplicate_from(number: i32, least: i32) -> Result<OwnedFd> {
+    fd::duplicate_from(Fd(number), least).map(own)
+}

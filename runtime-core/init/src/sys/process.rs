@@ -198,8 +198,7 @@ pub fn capset(sets: &CapSets) -> Result {
 /// # Errors
 /// As sethostname(2).
 pub fn set_hostname(name: &CStr) -> Result {
-    // SAFETY: the kernel reads `len` bytes of the string.
-    unsafe { special(arch::sethostname, [name.as_ptr() as usize, name.to_bytes().len()]) }.map(drop)
+    text_first(arch::sethostname, name, name.to_bytes().len()).map(drop)
 }
 
 /// `setdomainname(name)`.
@@ -207,8 +206,7 @@ pub fn set_hostname(name: &CStr) -> Result {
 /// # Errors
 /// As setdomainname(2).
 pub fn set_domainname(name: &CStr) -> Result {
-    // SAFETY: the kernel reads `len` bytes of the string.
-    unsafe { special(arch::setdomainname, [name.as_ptr() as usize, name.to_bytes().len()]) }.map(drop)
+    text_first(arch::setdomainname, name, name.to_bytes().len()).map(drop)
 }
 
 /// `chdir(path)`.
@@ -219,14 +217,84 @@ pub fn chdir(path: &CStr) -> Result {
     text_first(arch::chdir, path, 0).map(drop)
 }
 
-/// `sched_setaffinity(0, every CPU)`: the kernel cuts the mask to what the cpuset allows.
+/// `sched_setaffinity(0, mask)`, a bit for each CPU: the kernel cuts the mask to what the cpuset allows.
 ///
 /// # Errors
 /// As sched_setaffinity(2).
-pub fn all_cpus() -> Result {
-    let mask = [u64::MAX; 128];
+pub fn set_affinity(mask: &[u64]) -> Result {
     // SAFETY: the kernel reads the mask, whose size in bytes is passed.
-    unsafe { special(arch::sched_setaffinity, [0, size_of_val(&mask), mask.as_ptr() as usize]) }.map(drop)
+    unsafe { special(arch::sched_setaffinity, [0, size_of_val(mask), mask.as_ptr() as usize]) }.map(drop)
+}
+
+/// `struct sched_attr` (`linux/sched/types.h`), without its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SchedAttr {
+    /// Number of the policy.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// For SCHED_OTHER and SCHED_BATCH.
+    pub nice: i32,
+    /// For SCHED_FIFO and SCHED_RR.
+    pub priority: u32,
+    /// For SCHED_DEADLINE, in nanoseconds.
+    pub runtime: u64,
+    /// The same.
+    pub deadline: u64,
+    /// The same.
+    pub period: u64,
+}
+
+/// `sched_setattr(pid, attr, 0)`.
+///
+/// # Errors
+/// As sched_setattr(2).
+pub fn set_scheduler(pid: i32, attr: &SchedAttr) -> Result {
+    #[repr(C)]
+    struct Sized {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        times: [u64; 3],
+        clamps: [u32; 2],
+    }
+    let SchedAttr { policy, flags, nice, priority, runtime, deadline, period } = *attr;
+    let times = [runtime, deadline, period];
+    #[expect(clippy::cast_possible_truncation, reason = "56 bytes")]
+    let sized = Sized { size: size_of::<Sized>() as u32, policy, flags, nice, priority, times, clamps: [0; 2] };
+    // SAFETY: the kernel reads as many bytes of the structure as its first field says.
+    unsafe { special(arch::sched_setattr, [Fd(pid).arg(), (&raw const sized) as usize, 0]) }.map(drop)
+}
+
+/// `ioprio_set(IOPRIO_WHO_PGRP, group, value)`, class and level as `linux/ioprio.h` packs them.
+///
+/// # Errors
+/// As ioprio_set(2).
+pub fn set_io_priority(group: i32, value: u32) -> Result {
+    const IOPRIO_WHO_PGRP: usize = 2;
+    plain(arch::ioprio_set, [IOPRIO_WHO_PGRP, Fd(group).arg(), value as usize]).map(drop)
+}
+
+/// `set_mempolicy(mode, nodes)`, a bit for each node.
+///
+/// # Errors
+/// As set_mempolicy(2).
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result {
+    // The kernel counts one bit less than it is told.
+    let bits = size_of_val(nodes) * 8 + 1;
+    // SAFETY: the kernel reads as many bits as the mask has, none if it is empty.
+    unsafe { special(arch::set_mempolicy, [mode as usize, nodes.as_ptr() as usize, bits]) }.map(drop)
+}
+
+/// `personality(domain)`.
+///
+/// # Errors
+/// As personality(2).
+pub fn set_personality(domain: u32) -> Result {
+    plain(arch::personality, [domain as usize]).map(drop)
 }
 
 /// Unblocks every signal and sets every disposition to the default.
@@ -270,14 +338,24 @@ pub fn seccomp(flags: u32, program: &[u64]) -> Result<Option<Fd>> {
     Ok((flags & NEW_LISTENER != 0).then(|| Fd::from_result(result)))
 }
 
-/// `keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`.
+/// `keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`: the keyring's number.
 ///
 /// # Errors
 /// As KEYCTL_JOIN_SESSION_KEYRING(2const).
-pub fn join_session_keyring(name: &CStr) -> Result {
+pub fn join_session_keyring(name: &CStr) -> Result<usize> {
     const KEYCTL_JOIN_SESSION_KEYRING: usize = 1;
     // SAFETY: the kernel reads the name.
-    unsafe { special(arch::keyctl, [KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr() as usize]) }.map(drop)
+    unsafe { special(arch::keyctl, [KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr() as usize]) }
+}
+
+/// `keyctl(KEYCTL_SETPERM, key, permissions)`.
+///
+/// # Errors
+/// As KEYCTL_SETPERM(2const).
+pub fn set_key_permissions(key: usize, permissions: u32) -> Result {
+    const KEYCTL_SETPERM: usize = 5;
+    // This operation of keyctl takes integers only.
+    plain(super::Plain(arch::keyctl.0), [KEYCTL_SETPERM, key, permissions as usize]).map(drop)
 }
 
 /// `pidfd_open(pid, 0)`.

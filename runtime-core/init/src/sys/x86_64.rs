@@ -19,10 +19,11 @@ numbers! {
     Plain {
         close = 3, setsid = 112, umask = 95, kill = 62, getpid = 39, fchdir = 81, fchmod = 91, fchown = 93, fcntl = 72,
         dup3 = 292, setresuid = 117, setresgid = 119, prctl = 157, exit_group = 231, unshare = 272, setns = 308,
-        close_range = 436, fsmount = 432, pidfd_open = 434, pidfd_getfd = 438, socket = 41, sendfile = 40,
+        close_range = 436, fsmount = 432, pidfd_open = 434, pidfd_getfd = 438, socket = 41, sendfile = 40, personality = 135,
+        ioprio_set = 251,
     }
     TextFirst {
-        chdir = 80, chroot = 161, umount2 = 166, fsopen = 430, memfd_create = 319,
+        chdir = 80, chroot = 161, umount2 = 166, fsopen = 430, memfd_create = 319, sethostname = 170, setdomainname = 171,
     }
     AtPath {
         mkdirat = 258, mknodat = 259, unlinkat = 263, openat = 257, open_tree = 428, fspick = 433, faccessat2 = 439, fchownat = 260,
@@ -30,8 +31,8 @@ numbers! {
     }
     Special {
         read = 0, write = 1, mmap = 9, munmap = 11, rt_sigaction = 13, rt_sigprocmask = 14, ioctl = 16, sendmsg = 46, recvmsg = 47,
-        execve = 59, getcwd = 79, setgroups = 116, capset = 126, pivot_root = 155, sethostname = 170,
-        setdomainname = 171, sched_setaffinity = 203, symlinkat = 266, readlinkat = 267, getdents64 = 217, fstatfs = 138,
+        execve = 59, getcwd = 79, setgroups = 116, capset = 126, pivot_root = 155, sched_setaffinity = 203, sched_setattr = 314,
+        set_mempolicy = 238, symlinkat = 266, readlinkat = 267, getdents64 = 217, fstatfs = 138,
         seccomp = 317, bpf = 321, execveat = 322, statx = 332, pidfd_send_signal = 424, move_mount = 429,
         fsconfig = 431, clone3 = 435, openat2 = 437, mount_setattr = 442, keyctl = 250, waitid = 247, prlimit64 = 302, pipe2 = 293, poll = 7, wait4 = 61, pwrite64 = 18, clock_gettime = 228,
     }

@@ -44,6 +44,8 @@ pub(super) fn any_machine() -> impl Strategy<Value = Machine> {
                 cgroup,
                 environment: vec!["PATH=/usr/bin:/bin".into()],
                 kernel_mounts: vec!["/bundle/rootfs/proc".into(), "/sys".into(), "/proc".into()],
+                apparmor: !v1,
+                selinux: v1,
             };
             Machine { host, no_pivot: pivot, no_new_keyring: keyring }
         },

@@ -6,17 +6,9 @@ use super::super::draft::Draft;
 use crate::at::ConfigPath;
 
 /// Fields of `config.json` that are refused when they are there and not empty, and what they would be.
-const MISSING: [(&str, &str); 11] = [
-    ("linux.mountLabel", "SELinux labels are"),
+const MISSING: [(&str, &str); 3] = [
     ("linux.intelRdt", "Intel RDT is"),
-    ("linux.memoryPolicy", "a memory policy is"),
-    ("linux.personality", "a personality is"),
     ("linux.netDevices", "moving network devices is"),
-    ("process.apparmorProfile", "AppArmor is"),
-    ("process.selinuxLabel", "SELinux labels are"),
-    ("process.ioPriority", "an I/O priority is"),
-    ("process.scheduler", "a scheduler is"),
-    ("process.execCPUAffinity", "a CPU affinity for exec is"),
     ("process.terminal", "a terminal is"),
 ];
 
