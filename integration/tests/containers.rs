@@ -68,6 +68,7 @@ areas! {
     mount_options,
     mount_targets,
     namespaces,
+    net_devices,
     operations,
     passing,
     paths,

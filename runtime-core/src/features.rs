@@ -26,7 +26,7 @@ pub fn features() -> Value {
             "memoryPolicy": memory_policy(),
             "intelRdt": { "enabled": false },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": true },
         },
         "potentiallyUnsafeConfigAnnotations": [],
     })

@@ -186,7 +186,6 @@ fn unsupported() -> Vec<(&'static str, Value)> {
     vec![
         ("/process/terminal", json!(true)),
         ("/linux/intelRdt", json!({"closID": "one"})),
-        ("/linux/netDevices", json!({"eth0": {"name": "eth1"}})),
     ]
 }
 

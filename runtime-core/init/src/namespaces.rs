@@ -5,9 +5,10 @@
 use core::ffi::CStr;
 
 use crate::fault::{Call, Errno, Fault, Result};
-use crate::run::{View, wait_for};
+use crate::run::{View, wait_at, wait_for};
 use crate::step::{Gate, Ns, Words};
 use crate::sys::fd::{self, Closing, open};
+use crate::sys::net;
 use crate::sys::process::{self, Born};
 use crate::{birth, proc};
 
@@ -52,6 +53,12 @@ pub fn keyring(name: &CStr, permissions: u32) -> Result {
         Ok(key) if permissions != 0 => process::set_key_permissions(key, permissions),
         result => result.map(drop),
     }
+}
+
+/// Stands at a gate with a socket through which the host sees the devices of this network namespace.
+pub fn show_network(view: &View<'_>) -> Result {
+    let socket = Closing(net::route_socket()?);
+    wait_at(view, Gate::Network, Some(socket.0))
 }
 
 /// Compares the id maps of this process with what the configuration gives for the namespace it has joined.

@@ -84,6 +84,7 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::CheckMaps { uid, gid } => namespaces::check_maps(view, uid, gid),
         Step::Birth { namespaces, cgroup } => birth::birth(view, namespaces, cgroup),
         Step::HoldUserNamespace {} => namespaces::hold_user_namespace(view),
+        Step::Await { gate: Gate::Network } => namespaces::show_network(view),
         Step::Await { gate: Gate::Trees } => mounts::show(view),
         Step::Await { gate } => wait_at(view, gate, None),
         Step::BecomeRoot {} => namespaces::become_root(),

@@ -89,12 +89,14 @@ pub enum Gate {
     Ready = 6,
     /// The agent that gets the filter's listener is there. What follows is told without a system call.
     Notify = 7,
+    /// Network devices were moved here, through the socket that init shows.
+    Network = 8,
 }
 
 impl Gate {
     /// All gates, in the order in which they can occur.
-    pub const ALL: [Self; 7] =
-        [Self::Born, Self::Mapped, Self::Placed, Self::Trees, Self::Mounted, Self::Ready, Self::Notify];
+    pub const ALL: [Self; 8] =
+        [Self::Born, Self::Mapped, Self::Placed, Self::Trees, Self::Mounted, Self::Ready, Self::Notify, Self::Network];
 
     /// The gate of a byte.
     #[must_use]

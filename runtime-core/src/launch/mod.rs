@@ -12,6 +12,8 @@ mod gate;
 mod hooks;
 mod id_maps;
 mod listener;
+mod net_devices;
+mod netlink;
 mod report;
 mod start;
 mod trees;
@@ -36,6 +38,7 @@ use descriptors::Descriptors;
 use frame::{Frame, Phase};
 use gate::Gates;
 use listener::Agent;
+use net_devices::Moved;
 
 pub use hooks::run as run_hooks;
 pub use start::start;
@@ -186,6 +189,8 @@ struct Launch<'a> {
     agent: Option<Agent>,
     /// How long init is waited for at one point.
     patience: Duration,
+    /// Network devices that have left the host.
+    net_devices: Option<Moved>,
 }
 
 impl<'a> Launch<'a> {
@@ -208,6 +213,7 @@ impl<'a> Launch<'a> {
             user_namespaces: Vec::new(),
             agent: None,
             patience: if hooks { UNLIMITED } else { PATIENCE },
+            net_devices: None,
         }
     }
 
@@ -243,6 +249,7 @@ impl<'a> Launch<'a> {
                 Ok(())
             }
             HostStep::Listener => self.hand_over_listener(),
+            HostStep::NetDevices => self.move_net_devices(),
             HostStep::Spawn => self.spawn(),
             HostStep::Born => self.born(),
             HostStep::MapIds => {
@@ -288,6 +295,14 @@ impl<'a> Launch<'a> {
             _ => &self.plan.hooks.create_runtime,
         };
         hooks::run(phase, list, &self.state()?)
+    }
+
+    /// Through the socket that init shows, which belongs to its network namespace.
+    fn move_net_devices(&mut self) -> Result<()> {
+        self.reach(Gate::Network)?;
+        let Some(socket) = self.gates()?.shown() else { return Err(self.failure()) };
+        let pid = self.pid();
+        self.net_devices.insert(Moved::none(socket)?).take(&self.plan.net_devices, pid)
     }
 
     /// Compiles the filter, or takes the one that was kept, and leaves it to init, which looks after its last gate.
@@ -428,6 +443,7 @@ impl<'a> Launch<'a> {
 
     /// Leaves no process behind.
     fn abandon(&mut self) {
+        self.net_devices.take().into_iter().for_each(Moved::give_back);
         self.gates = None;
         for process in self.init.take().map(|init| init.pidfd).into_iter().chain(self.usher.take()) {
             kill(process.as_fd());

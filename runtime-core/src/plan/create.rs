@@ -8,7 +8,7 @@ use runtime_init::{Gate, Step};
 
 use super::draft::Draft;
 use super::process::{labels, scheduling};
-use super::{HostStep, devices, hooks, mounts, namespaces, process, rootfs, seccomp, sysctl};
+use super::{HostStep, devices, hooks, mounts, namespaces, net_devices, process, rootfs, seccomp, sysctl};
 use crate::error::Result;
 
 /// Appends every line of the creation to the draft.
@@ -37,6 +37,7 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     scheduling::check_exec_cpus(p)?;
     scheduling::all_cpus(p); //           a runtime started from a pinned shell must not pin the container
     namespaces::set_up(p)?; //            names and loopback, while the namespaces are only ours
+    net_devices::move_in(p)?; //         before hooks and sysctls, which may be about them
     rootfs::attach(p)?; //                propagation first, so that no mount reaches the host
     devices::place(p); //                 where nodes will be; checked before anything is made there
     mounts::mount(p)?; //                 in the order of the configuration

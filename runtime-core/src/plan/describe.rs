@@ -52,6 +52,7 @@ impl Plan {
                 let whose = maps.map_or("container's".to_owned(), |index| format!("{}. kept", index + 1));
                 format!("map its ids, {whose} map{depth}")
             }
+            HostStep::NetDevices => self.describe_net_devices(),
             HostStep::Filter => match self.filter.as_ref().and_then(|filter| filter.profile.as_ref()) {
                 Some(profile) => format!("compile the filter: {} names", profile.names()),
                 None => "take the filter that was kept".to_owned(),
@@ -65,6 +66,14 @@ impl Plan {
             HostStep::Executed => "executed".to_owned(),
             HostStep::Created => "created: init waits for start".to_owned(),
         }
+    }
+
+    fn describe_net_devices(&self) -> String {
+        let one = |device: &super::NetDevice| match &device.inside {
+            inside if *inside == device.name => inside.clone(),
+            inside => format!("{} → {inside}", device.name),
+        };
+        format!("move {}", self.net_devices.iter().map(one).collect::<Vec<_>>().join(", "))
     }
 
     fn agent(&self) -> String {
@@ -317,6 +326,7 @@ const fn describe_gate(gate: Gate) -> &'static str {
         Gate::Mounted => "wait for the hooks",
         Gate::Ready => "wait for the limits",
         Gate::Notify => "wait for the agent",
+        Gate::Network => "show its network namespace",
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Draft<'a> {
     pub filter: Option<Filter>,
     /// Init has opened a procfs of its own.
     pub has_procfs: bool,
+    pub net_devices: Vec<super::NetDevice>,
     pub hooks: super::Hooks,
     pub texts: Texts,
     words: Vec<u32>,
@@ -68,6 +69,7 @@ impl<'a> Draft<'a> {
             mount_maps: Vec::new(),
             filter: None,
             has_procfs: false,
+            net_devices: Vec::new(),
             hooks: super::hooks::read(spec)?,
             texts: Texts::default(),
             words: Vec::new(),
@@ -154,6 +156,7 @@ impl<'a> Draft<'a> {
             id_maps: self.id_maps,
             mount_maps: self.mount_maps,
             filter: self.filter,
+            net_devices: self.net_devices,
             hooks: self.hooks,
             notes: self.notes,
             refusals: self.refusals,

@@ -20,6 +20,7 @@ mod laws;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod object;
 mod process;
 mod rootfs;
@@ -44,6 +45,7 @@ use seccomp::Filter;
 pub use cgroup::{CgroupPlan, CgroupWrite};
 pub use hooks::{Hook, Hooks};
 pub(crate) use mount_options::known as known_mount_options;
+pub(crate) use net_devices::{ANY, NetDevice};
 pub(crate) use process::scheduling::known_memory_policies;
 pub(crate) use seccomp::Listener;
 #[cfg(test)]
@@ -137,6 +139,8 @@ pub(crate) enum HostStep {
     Give(Slot),
     /// Map the ids of the mount that init shows: by one of the user namespaces above, or by the container's.
     MapTree { maps: Option<usize>, recursive: bool },
+    /// Move network devices of the host, while init shows its network namespace.
+    NetDevices,
     /// Compile the system call filter, or take the one that was kept, and leave it for init.
     Filter,
     /// Connect to the agent that decides about certain calls, while init stands before its filter.
@@ -212,6 +216,7 @@ pub struct Plan {
     pub(crate) id_maps: IdMaps,
     pub(crate) mount_maps: Vec<MountMaps>,
     pub(crate) filter: Option<Filter>,
+    pub(crate) net_devices: Vec<NetDevice>,
     pub(crate) hooks: Hooks,
     notes: Vec<Note>,
     refusals: Vec<Error>,

@@ -116,6 +116,7 @@ const fn gate_name(gate: Gate) -> &'static str {
         Gate::Mounted => "Mounted",
         Gate::Ready => "Ready",
         Gate::Notify => "Notify",
+        Gate::Network => "Network",
     }
 }
 

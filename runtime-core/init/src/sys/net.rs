@@ -74,6 +74,16 @@ fn message(call: Special, socket: Fd, iov: &IoVec, rights: &mut Rights, flags: u
     unsafe { special(call, [socket.arg(), (&raw mut header) as usize, flags]) }
 }
 
+/// `socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)` in the current network namespace.
+///
+/// # Errors
+/// As netlink(7).
+pub fn route_socket() -> Result<Fd> {
+    const AF_NETLINK: usize = 16;
+    const SOCK_RAW_CLOEXEC: usize = 3 | 0o2_000_000;
+    plain(arch::socket, [AF_NETLINK, SOCK_RAW_CLOEXEC, 0]).map(Fd::from_result)
+}
+
 /// Sets `IFF_UP` on `lo` in the current network namespace.
 ///
 /// # Errors
