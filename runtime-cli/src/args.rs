@@ -18,9 +18,6 @@ pub struct Cli {
     /// What every command understands.
     #[command(flatten)]
     pub globals: Globals,
-    /// Print the versions of the program, its commit, the specification and libseccomp
-    #[arg(long, short = 'v')]
-    pub version: bool,
     /// What to do; without it the help is printed.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -47,6 +44,9 @@ pub struct Globals {
     /// true, false or auto; accepted for runc's callers: what the caller may do is found out in any case
     #[arg(long, value_name = "BOOL", default_value = "auto", value_parser = rootless)]
     pub rootless: Rootless,
+    /// Print the versions of the program, its commit, the specification and libseccomp
+    #[arg(long, short = 'v')]
+    pub version: bool,
 }
 
 /// How lines of the log are written.

@@ -47,7 +47,7 @@ impl Signals {
                 && let Err(error) = send(signal)
             {
                 // Most likely the process has just ended. Whoever sent the signal cannot be told.
-                log.debug(&format!("forward signal {signal}: {error}"));
+                log.debug(format_args!("forward signal {signal}: {error}"));
             }
         }
         child_ended

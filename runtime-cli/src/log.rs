@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -66,9 +67,9 @@ impl Log {
     }
 
     /// Reports what is done, if `--debug` was given.
-    pub fn debug(&self, message: &str) {
+    pub fn debug(&self, message: impl fmt::Display) {
         if self.debug {
-            self.note(Level::Debug, message);
+            self.note(Level::Debug, &message.to_string());
         }
     }
 

@@ -19,6 +19,7 @@ mod pidfd_socket;
 mod root;
 
 use std::error::Error as _;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,16 +32,16 @@ use crate::log::Log;
 use crate::phrases::Failure;
 
 fn main() -> ExitCode {
-    let name = help::name(std::env::args_os().next().as_deref());
-    let definitions = help::definitions(&name);
-    let argv = argv::normalise(&definitions, std::env::args_os());
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let name = help::name(words.first().map(OsString::as_os_str));
+    let Call { argv, parsed } = read(&name, words);
     // A format that is not known is reported on standard error: the file may be one of JSON objects.
     let format =
         argv.log_format.as_ref().map_or(Ok(LogFormat::Text), |format| args::log_format(&format.to_string_lossy()));
     let file = argv.log.as_ref().filter(|_| format.is_ok()).map(PathBuf::from);
     let log = Log { file, format: format.unwrap_or(LogFormat::Text), debug: argv.debug };
     report_panics(log.clone());
-    match serve(&name, definitions, argv, &log) {
+    match parsed.and_then(|parsed| serve(&name, parsed, &argv, &log)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             log.error(&failure.to_string());
@@ -49,26 +50,66 @@ fn main() -> ExitCode {
     }
 }
 
-/// Parses and carries out. Returns the code to exit with.
-fn serve(name: &str, definitions: clap::Command, argv: Argv, log: &Log) -> Result<u8, Failure> {
-    let words = argv.words.map_err(Failure::new)?;
-    log.debug(&format!("{} {:?}", env!("CARGO_PKG_VERSION"), &words[1..]));
-    let mut help = definitions.clone();
-    let matches = match definitions.try_get_matches_from(words) {
-        Ok(matches) => matches,
-        Err(error) if !error.use_stderr() => {
-            commands::print(&error.to_string());
-            return Ok(0);
+/// A command line that was read.
+struct Call {
+    argv: Argv,
+    parsed: Result<Parsed, Failure>,
+}
+
+/// What it asks for.
+enum Parsed {
+    /// A command, or none.
+    Cli(Box<Cli>),
+    /// A text to be printed.
+    Text(String),
+}
+
+/// Reads the words by the definitions of one command where that is enough, otherwise by all of them.
+fn read(name: &str, words: Vec<OsString>) -> Call {
+    if let Some(one) = help::of_one_command(&words) {
+        let argv = argv::normalise(&one, words.iter().cloned());
+        if let Ok(parsed @ Parsed::Cli(_)) = parse(one, &argv) {
+            return Call { argv, parsed: Ok(parsed) };
         }
+    }
+    let all = help::definitions(name);
+    let argv = argv::normalise(&all, words);
+    Call { parsed: parse(all, &argv), argv }
+}
+
+fn parse(mut definitions: clap::Command, argv: &Argv) -> Result<Parsed, Failure> {
+    let words = argv.words.as_ref().map_err(|error| Failure::new(error.clone()))?;
+    let matches = match definitions.try_get_matches_from_mut(words) {
+        Ok(matches) => matches,
+        Err(error) if !error.use_stderr() => return Ok(Parsed::Text(error.to_string())),
         Err(error) => return Err(Failure::new(reason(&error))),
     };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::new(reason(&error)))?;
-    match cli.command {
-        _ if cli.version => commands::print(&commands::version(name)),
-        None => commands::print(&help.render_help().to_string()),
-        Some(command) => return commands::run(&command, &Context { globals: cli.globals, log: log.clone() }),
+    if cli.command.is_none() && !cli.globals.version {
+        return Ok(Parsed::Text(definitions.render_help().to_string()));
     }
-    Ok(0)
+    Ok(Parsed::Cli(Box::new(cli)))
+}
+
+/// Carries out. Returns the code to exit with.
+fn serve(name: &str, parsed: Parsed, argv: &Argv, log: &Log) -> Result<u8, Failure> {
+    log.debug(format_args!("{} {:?}", env!("CARGO_PKG_VERSION"), argv.words.as_deref().unwrap_or_default()));
+    let cli = match parsed {
+        Parsed::Text(text) => {
+            commands::print(&text);
+            return Ok(0);
+        }
+        Parsed::Cli(cli) => *cli,
+    };
+    match cli.command {
+        Some(command) if !cli.globals.version => {
+            commands::run(&command, &Context { globals: cli.globals, log: log.clone() })
+        }
+        _ => {
+            commands::print(&commands::version(name));
+            Ok(0)
+        }
+    }
 }
 
 /// The one line of a usage error: what the parser of the value says, or the first line of what clap says.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod json;
+mod place;
 mod required;
 
 use std::path::{Path, PathBuf};

@@ -42,8 +42,8 @@ pub fn make(args: &NewContainer, context: &Context) -> Result<New> {
     }
     let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
     let plan = Plan::create(&bundle, &Host::probe()?, &options)?;
-    for line in plan.to_string().lines() {
-        context.log.debug(line);
+    if context.log.debug {
+        plan.to_string().lines().for_each(|line| context.log.debug(line));
     }
     let store = root::open_for_new(context.globals.root.as_deref())?;
     let container = store.create(&args.id, &plan, passed.stdio)?;

@@ -10,26 +10,25 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::invalid_json;
+use super::{invalid_json, place};
 use crate::at::ConfigPath;
 use crate::error::{Error, Result};
 
 /// The text as JSON; a name given twice in one object is an error (D17).
 pub(super) fn strict(text: &[u8]) -> Result<Value> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let Strict(value) = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
-        let at = e.path().to_string();
-        let message = without_place(e.inner());
-        invalid_json(&at, Some((e.inner().line(), e.inner().column())), message)
-    })?;
-    reader.end().map_err(|e| invalid_json(".", Some((e.line(), e.column())), without_place(&e)))?;
-    Ok(value)
+    let read = Strict::deserialize(&mut reader).and_then(|Strict(value)| reader.end().map(|()| value));
+    read.map_err(|error| refused(&error, text, true))
 }
 
-/// serde_json ends its messages with ` at line L column C`, which the error already says.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
+/// What is wrong with `text`: the field is found by the place at which reading ended. The place is told if `text` is
+/// what the user wrote.
+fn refused(error: &serde_json::Error, text: &[u8], told: bool) -> Error {
+    let place = (error.line(), error.column());
+    // serde_json ends its messages with ` at line L column C`, which the error already says.
+    let message = error.to_string();
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    invalid_json(&place::path(text, place), told.then_some(place), message.to_owned())
 }
 
 struct Strict(Value);
@@ -101,8 +100,8 @@ pub(super) fn drop_unknown_capabilities(raw: &mut Value) -> Vec<String> {
     let mut unknown = BTreeSet::new();
     for set in SETS {
         let Some(Value::Array(names)) = raw.pointer_mut(&format!("/process/capabilities/{set}")) else { continue };
-        names.retain(|name| {
-            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+        names.retain(|name: &Value| {
+            let known = Capability::deserialize(name).is_ok();
             if let (Value::String(name), false) = (name, known) {
                 unknown.insert(name.clone());
             }
@@ -115,23 +114,85 @@ pub(super) fn drop_unknown_capabilities(raw: &mut Value) -> Vec<String> {
 /// The configuration as types. They are read from the text, which has lines and columns, unless something had to be
 /// changed for them.
 pub(super) fn typed(raw: &Value, changed: bool, text: &[u8]) -> Result<Spec> {
+    let fitted = fitted(raw);
+    let other = (changed || fitted.is_some()).then(|| fitted.as_ref().unwrap_or(raw).to_string().into_bytes());
+    let (text, told) = other.as_ref().map_or((text, true), |text| (text.as_slice(), false));
+    let spec = serde_json::from_slice(text).map_err(|error| refused(&error, text, told))?;
+    if has_unusual_list(raw, false) {
+        let read = serde_json::to_value(&spec).map_err(|error| invalid_json(".", None, error.to_string()))?;
+        objects_are_objects(fitted.as_ref().unwrap_or(raw), &read, &ConfigPath::default())?;
+    }
+    Ok(spec)
+}
+
+/// The configuration as the types need it, if they do not take it as it stands.
+fn fitted(raw: &Value) -> Option<Value> {
+    let process = raw.get("process").and_then(Value::as_object);
+    // Absent means uid 0 and gid 0 (X7).
+    let without_user = process.is_some_and(|process| !process.contains_key("user"));
+    let read_raw = |(parent, names): &(&str, &[&str])| {
+        raw.get(parent).is_some_and(|parent| names.iter().any(|name| parent.get(name).is_some()))
+    };
+    if !without_user && !limits(raw).any(is_too_large) && !READ_RAW.iter().any(read_raw) {
+        return None;
+    }
     let mut fitted = raw.clone();
     if let Some(Value::Object(process)) = fitted.get_mut("process") {
-        // Absent means uid 0 and gid 0 (X7).
         process.entry("user").or_insert_with(|| Value::Object(Map::new()));
     }
     cap_hugepage_limits(&mut fitted);
     drop_what_is_read_raw(&mut fitted);
-    let changed = changed || fitted != *raw;
-    let text = if changed { fitted.to_string().into_bytes() } else { text.to_vec() };
-    let mut reader = serde_json::Deserializer::from_slice(&text);
-    let spec = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let place = if changed { None } else { Some((error.inner().line(), error.inner().column())) };
-        invalid_json(&error.path().to_string(), place, without_place(error.inner()))
-    })?;
-    let read = serde_json::to_value(&spec).map_err(|error| invalid_json(".", None, error.to_string()))?;
-    objects_are_objects(&fitted, &read, &ConfigPath::default())?;
-    Ok(spec)
+    Some(fitted)
+}
+
+/// Members of the specification's objects that are lists.
+const LISTS: [&str; 35] = [
+    "additionalGids",
+    "ambient",
+    "architectures",
+    "args",
+    "bounding",
+    "createContainer",
+    "createRuntime",
+    "devices",
+    "effective",
+    "env",
+    "flags",
+    "gidMappings",
+    "hugepageLimits",
+    "inheritable",
+    "maskedPaths",
+    "mounts",
+    "names",
+    "namespaces",
+    "options",
+    "permitted",
+    "poststart",
+    "poststop",
+    "prestart",
+    "priorities",
+    "readonlyPaths",
+    "rlimits",
+    "schemata",
+    "startContainer",
+    "syscalls",
+    "throttleReadBpsDevice",
+    "throttleReadIOPSDevice",
+    "throttleWriteBpsDevice",
+    "throttleWriteIOPSDevice",
+    "uidMappings",
+    "weightDevice",
+];
+
+/// Whether there is a list where the specification has none, so that one might stand for an object.
+fn has_unusual_list(value: &Value, usual: bool) -> bool {
+    match value {
+        Value::Array(items) => !usual || items.iter().any(|item| has_unusual_list(item, false)),
+        Value::Object(members) => {
+            members.iter().any(|(name, member)| has_unusual_list(member, LISTS.binary_search(&name.as_str()).is_ok()))
+        }
+        _ => false,
+    }
 }
 
 /// serde reads a list as an object whose members come in the order of our types, so that whatever looks at the
@@ -155,22 +216,33 @@ fn objects_are_objects(raw: &Value, read: &Value, at: &ConfigPath) -> Result<()>
 fn cap_hugepage_limits(raw: &mut Value) {
     let limits = raw.pointer_mut("/linux/resources/hugepageLimits").and_then(Value::as_array_mut);
     for limit in limits.into_iter().flatten().filter_map(|entry| entry.get_mut("limit")) {
-        if limit.as_u64().is_some_and(|value| i64::try_from(value).is_err()) {
+        if is_too_large(limit) {
             *limit = i64::MAX.into();
         }
     }
 }
 
+/// Members that planning reads from the raw form, by their object.
+const READ_RAW: [(&str, &[&str]); 2] =
+    [("process", &["scheduler", "ioPriority", "execCPUAffinity"]), ("linux", &["memoryPolicy"])];
+
 /// Objects that planning reads member by member: the types of `oci-spec` have other words for some of their values
 /// (`SCHED_RESET_ON_FORK`), or make defaults of what has to be there.
 fn drop_what_is_read_raw(raw: &mut Value) {
-    for (parent, names) in
-        [("process", &["scheduler", "ioPriority", "execCPUAffinity"][..]), ("linux", &["memoryPolicy"])]
-    {
+    for (parent, names) in READ_RAW {
         if let Some(Value::Object(members)) = raw.get_mut(parent) {
             names.iter().for_each(|name| drop(members.remove(*name)));
         }
     }
+}
+
+fn is_too_large(limit: &Value) -> bool {
+    limit.as_u64().is_some_and(|value| i64::try_from(value).is_err())
+}
+
+fn limits(raw: &Value) -> impl Iterator<Item = &Value> {
+    let limits = raw.pointer("/linux/resources/hugepageLimits").and_then(Value::as_array);
+    limits.into_iter().flatten().filter_map(|entry| entry.get("limit"))
 }
 
 #[cfg(test)]
@@ -180,7 +252,7 @@ mod tests {
     #[test]
     fn gen_3_a_name_given_twice_is_an_error_with_its_place() {
         let error = strict(b"{\n \"process\": {\"cwd\": \"/\", \"cwd\": \"/x\"}\n}").expect_err("cwd twice");
-        assert_eq!(error.to_string(), "process: line 2, column 30: the name \"cwd\" is given twice");
+        assert_eq!(error.to_string(), "process.cwd: line 2, column 30: the name \"cwd\" is given twice");
         assert!(strict(b"{\"a\":1,\"a\":1}").is_err());
         assert!(strict(b"[{\"a\":1},{\"a\":1}]").is_ok(), "two objects may use the same name");
     }
@@ -216,6 +288,11 @@ mod tests {
             let error = read(pointer, value).expect_err(at);
             assert!(error.starts_with(at) && error.contains("object"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_names_of_lists_are_sorted() {
+        assert!(LISTS.is_sorted());
     }
 
     #[test]
