@@ -165,10 +165,11 @@ fn lnx_150_shared_root(runtime: &Runtime) {
     container.bundle.writable().set("/linux/rootfsPropagation", json!("shared"));
     let output = container.run().ok();
     let inside = Mounts::of(output.text());
-    let tag = inside.at("/").tags.iter().find(|tag| tag.starts_with("shared:")).expect("a shared root").clone();
+    let [tag] = &inside.at("/").tags[..] else { panic!("shared, and a slave of nobody: {output}") };
+    assert!(tag.starts_with("shared:"), "{output}");
     assert!(output.text().ends_with("\nx"), "the mount in /a is not seen in /b: {output}");
     let host = Mounts::of(&fs::read_to_string("/proc/self/mountinfo").unwrap());
-    assert!(host.0.iter().all(|mount| !mount.tags.contains(&tag)), "{tag} is the host's");
+    assert!(host.0.iter().all(|mount| !mount.tags.contains(tag)), "{tag} is the host's");
 }
 
 /// Mounts a tmpfs with the file `mark` on the host, below the root of a running container, and says whether the

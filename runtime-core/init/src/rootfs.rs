@@ -15,14 +15,21 @@ pub fn propagation(kind: u32, recursive: bool) -> Result {
 }
 
 /// Makes the root file system a mount of its own, at its own path. Its propagation is set before it is
-/// attached, so that no mount in it can reach a peer on the host.
+/// attached, so that no mount in it can reach a peer on the host. Where both are asked for, what is below becomes a
+/// slave and the root itself private: a root that is to be shared has no master on the host.
 pub fn attach(view: &View<'_>, cx: &mut Context, path: Text, slot: Option<Slot>, kind: u32) -> Result {
     let path = view.frame.text(path);
     let tree = match slot {
         Some(slot) => view.slot(slot),
         None => mount::clone_tree(Fd::CWD, path, true)?,
     };
-    mount::set_attr(tree, true, &MountAttr { propagation: kind.into(), ..MountAttr::default() })?;
+    let set = |recursive, kind| {
+        mount::set_attr(tree, recursive, &MountAttr { propagation: kind, ..MountAttr::default() })
+    };
+    match u64::from(kind) {
+        propagation::SLAVE_BELOW_PRIVATE => set(true, propagation::SLAVE).and_then(|()| set(false, propagation::PRIVATE))?,
+        kind => set(true, kind)?,
+    }
     let target = Closing(fd::openat2(Fd::CWD, path, open::PATH | open::DIRECTORY, 0)?);
     mount::attach(tree, target.0)?;
     cx.root = tree;

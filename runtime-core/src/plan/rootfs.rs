@@ -104,15 +104,18 @@ pub(super) fn attach(p: &mut Draft<'_>) -> Result<()> {
         p.init_for(&at, Step::PlainRootfs { path });
         return Ok(());
     }
-    let private = matches!(propagation(p)?, Some((kind::PRIVATE | kind::UNBINDABLE, _)));
-    let base = if private { kind::PRIVATE } else { kind::SLAVE };
+    let (base, own) = match propagation(p)? {
+        Some((kind::PRIVATE | kind::UNBINDABLE, _)) => (kind::PRIVATE, kind::PRIVATE),
+        Some((kind::SHARED, _)) => (kind::SLAVE, kind::SLAVE_BELOW_PRIVATE),
+        _ => (kind::SLAVE, kind::SLAVE),
+    };
     #[expect(clippy::cast_possible_truncation, reason = "propagation flags fit 32 bits")]
-    let base = base as u32;
+    let (base, own) = (base as u32, own as u32);
     if p.namespaces.is_new(Ns::Mount) {
         p.init(Step::Propagation { kind: base });
     }
     mounts::open_inside(p)?;
-    p.init_for(&at, Step::Rootfs { path, slot: p.rootfs_slot, propagation: base });
+    p.init_for(&at, Step::Rootfs { path, slot: p.rootfs_slot, propagation: own });
     Ok(())
 }
 

@@ -44,6 +44,8 @@ pub mod propagation {
     pub const SLAVE: u64 = 1 << 19;
     /// Receives and sends.
     pub const SHARED: u64 = 1 << 20;
+    /// No kind of the kernel's: private, and a slave for every mount below.
+    pub const SLAVE_BELOW_PRIVATE: u64 = SLAVE | PRIVATE;
 }
 
 const AT_EMPTY_PATH: usize = 0x1000;
