@@ -5,8 +5,7 @@
 use crate::fault::Result;
 use crate::run::View;
 use crate::step::{Gate, Slot};
-use crate::sys::fd::Fd;
-use crate::sys::fd::close;
+use crate::sys::fd::{self, Fd};
 use crate::sys::net::send_with_fd;
 use crate::sys::process::{Born, clone, exit, fork3};
 
@@ -17,8 +16,9 @@ pub fn birth(view: &View<'_>, namespaces: u32, cgroup: Option<Slot>) -> Result {
     // A rootless container without limits may have no cgroup of its own; its slot is empty then.
     let cgroup = cgroup.map(|slot| view.slot(slot)).filter(|fd| fd.0 >= 0);
     match fork3(clone::PARENT | u64::from(namespaces), cgroup)? {
-        // A descriptor of the host's cgroup tree, which nothing after birth needs.
-        Born::Child => cgroup.map_or(Ok(()), close),
+        // A folder of the host: from here on a link of the image to `/proc/self/fd/N/../..` must not reach it, as the
+        // program's name would before execve closes what is left (CVE-2024-21626).
+        Born::Child => cgroup.map_or(Ok(()), fd::close),
         Born::Parent(pid, pidfd) => {
             tell(view, pid, pidfd)?;
             exit(0)

@@ -54,7 +54,11 @@ pub fn mount(view: &View<'_>, cx: &Context, words: Words) -> Result {
         MountRecord::FROM_ROOT => {
             let source = path::find(cx.root, view.frame.text(Text(record.what)), 0)?;
             let recursive = has(&record, MountRecord::WITH_SUBMOUNTS);
-            tree(view, cx, mount::clone_tree(source.0, c"", recursive)?, &record, target)
+            let opened = mount::clone_tree(source.0, c"", recursive)?;
+            if has(&record, MountRecord::WITH_HOLD) {
+                fd::dup_onto(opened, view.slot(Slot(record.slot)))?;
+            }
+            tree(view, cx, opened, &record, target)
         }
         _ => tree(view, cx, view.slot(Slot(record.slot)), &record, target),
     }
@@ -107,7 +111,7 @@ fn tree(view: &View<'_>, cx: &Context, tree: Fd, record: &MountRecord, target: &
         mount::set_attr(tree, false, &own)?;
     }
     mount::attach(tree, target.0)?;
-    fd::close(tree)
+    if has(record, MountRecord::WITH_HOLD) { Ok(()) } else { fd::close(tree) }
 }
 
 /// The ids of a mount can be mapped by who controls its file system only, which is the host.
@@ -209,22 +213,26 @@ pub fn make_readonly(mounted: Fd) -> Result {
 }
 
 /// Makes a path read-only with everything below (rule R10). Only a path that is not there is skipped (rule R14).
-pub fn readonly_path(cx: &Context, target: &CStr) -> Result {
-    let Some(target) = existing(cx, target)? else { return Ok(()) };
+pub fn readonly_path(view: &View<'_>, cx: &Context, target: Text, within: Option<Slot>) -> Result {
+    let Some(target) = existing(view, cx, target, within)? else { return Ok(()) };
     let tree = Closing(mount::clone_tree(target.0, c"", true)?);
     mount::set_attr(tree.0, true, &MountAttr { set: attr::RDONLY, ..MountAttr::default() })?;
     mount::attach(tree.0, target.0)
 }
 
 /// Hides a path: a file behind the null device, a directory behind an empty one.
-pub fn mask_path(cx: &mut Context, target: &CStr) -> Result {
-    let Some(target) = existing(cx, target)? else { return Ok(()) };
+pub fn mask_path(view: &View<'_>, cx: &mut Context, target: Text, within: Option<Slot>) -> Result {
+    let Some(target) = existing(view, cx, target, within)? else { return Ok(()) };
     let cover = if fd::stat(target.0)?.is(kind::DIR) {
         if cx.empty == Fd(-1) {
             cx.empty = empty_directory()?;
             return mount::attach(cx.empty, target.0);
         }
         Closing(mount::clone_tree(cx.empty, c"", false)?)
+    } else if cfg!(naive_paths) {
+        // The container's own null device, as the control of the tests of masks; see `path.rs`.
+        let null = path::find(cx.root, c"/dev/null", 0)?;
+        Closing(mount::clone_tree(null.0, c"", false)?)
     } else {
         Closing(mount::clone_tree(cx.null, c"", false)?)
     };
@@ -233,8 +241,16 @@ pub fn mask_path(cx: &mut Context, target: &CStr) -> Result {
     mount::attach(cover.0, target.0)
 }
 
-fn existing(cx: &Context, target: &CStr) -> Result<Option<Closing>> {
-    match path::find(cx.root, target, 0) {
+/// What is to be covered, if it is there. In a procfs or sysfs that this container has mounted it is looked for by the
+/// mount's own descriptor: in a root file system that somebody else renames in, its path may be a link for a moment,
+/// and then the mask would be missing (CVE-2023-27561).
+fn existing(view: &View<'_>, cx: &Context, target: Text, within: Option<Slot>) -> Result<Option<Closing>> {
+    let target = view.frame.text(target);
+    let found = match within {
+        Some(mounted) => path::find_below(view.slot(mounted), target),
+        None => path::find(cx.root, target, 0),
+    };
+    match found {
         Err(fault) if fault.is(Errno::NOENT) || fault.is(Errno::NOTDIR) => Ok(None),
         result => result.map(Some),
     }

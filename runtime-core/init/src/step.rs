@@ -431,9 +431,9 @@ steps! {
     /// `openat2(own procfs)`, `write`—a sysctl.
     27 Sysctl { /** path below `/proc/sys` */ path: Text, /** the value */ value: Text }
     /// `open_tree`, `mount_setattr(RDONLY, AT_RECURSIVE)`, `move_mount`—a path becomes read-only, with everything below.
-    28 ReadonlyPath { /** path */ path: Text }
+    28 ReadonlyPath { /** path */ path: Text, /** the mount in which it is looked for; else the root */ within: Option<Slot> }
     /// `open_tree(/dev/null)` or `fsopen(tmpfs)`, `move_mount`—a path becomes an empty file or directory.
-    29 MaskPath { /** path */ path: Text }
+    29 MaskPath { /** path */ path: Text, /** the mount in which it is looked for; else the root */ within: Option<Slot> }
     /// `mount_setattr(RDONLY)`—the root, by the mount's own descriptor (CVE-2026-115521).
     30 ReadonlyRoot {}
     /// `pivot_root`, or `move_mount` and `chroot`, or `chroot`—after this line no host path can be named.

@@ -148,8 +148,8 @@ impl Plan {
                 let name = self.text(path).trim_start_matches("sys/").replace('/', ".");
                 format!("sysctl {name} = {}", self.text(value))
             }
-            Step::ReadonlyPath { path } => format!("read-only {}", self.text(path)),
-            Step::MaskPath { path } => format!("mask {}", self.text(path)),
+            Step::ReadonlyPath { path, within } => format!("read-only {}", self.covered(path, within)),
+            Step::MaskPath { path, within } => format!("mask {}", self.covered(path, within)),
             Step::ReadonlyRoot {} => "make the root read-only".to_owned(),
             Step::Hook { record } => self.describe_hook(record),
             Step::Unmount { path } => format!("unmount or cover the host's {}", self.text(path)),
@@ -251,6 +251,13 @@ impl Plan {
             _ => None,
         });
         held.map_or_else(String::new, |record| self.text(Text(record.target)))
+    }
+
+    fn covered(&self, path: Text, within: Option<Slot>) -> String {
+        match within {
+            Some(mounted) => format!("{}/{}", self.held_target(mounted), self.text(path)),
+            None => self.text(path),
+        }
     }
 
     fn mount_options(&self, record: &MountRecord) -> Vec<String> {

@@ -41,11 +41,7 @@ fn last_position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
 
 /// What the configuration says of one kind of namespace: new, joined, or the caller's.
 fn namespace(spec: &Value, ns: Ns) -> Option<bool> {
-    let name = match ns {
-        Ns::Mount => "mount",
-        Ns::Net => "network",
-        _ => ns.name(),
-    };
+    let name = super::namespaces::word(ns);
     let list = spec.pointer("/linux/namespaces")?.as_array()?;
     let entry = list.iter().find(|entry| entry["type"] == name)?;
     Some(entry["path"].as_str().unwrap_or_default().is_empty())
@@ -275,7 +271,7 @@ fn texts_of(plan: &Plan, step: Step) -> Vec<Text> {
         Step::OomScore { score: t } | Step::TimeOffsets { offsets: t } => vec![t],
         Step::Hostname { name: t } | Step::Domainname { name: t } | Step::Keyring { name: t, .. } => vec![t],
         Step::PlainRootfs { path: t } | Step::MakeDirectory { path: t, .. } | Step::Unmount { path: t } => vec![t],
-        Step::ReadonlyPath { path: t } | Step::MaskPath { path: t } => vec![t],
+        Step::ReadonlyPath { path: t, .. } | Step::MaskPath { path: t, .. } => vec![t],
         Step::Enterdir { path: t } | Step::Cwd { path: t } | Step::Device { path: t, .. } => vec![t],
         Step::OpenSource { path: t, .. } | Step::DeviceBind { path: t, .. } | Step::Rootfs { path: t, .. } => vec![t],
         Step::Symlink { path: a, target: b } | Step::Sysctl { path: a, value: b } => vec![a, b],
@@ -293,6 +289,7 @@ const fn slot_of(step: Step) -> Option<Slot> {
         Step::Join { slot, .. } | Step::ReadonlyMount { slot } | Step::WaitForStart { slot } => Some(slot),
         Step::OpenSource { slot, .. } | Step::DeviceBind { slot, .. } => Some(slot),
         Step::Birth { cgroup: slot, .. } | Step::Rootfs { slot, .. } => slot,
+        Step::ReadonlyPath { within: slot, .. } | Step::MaskPath { within: slot, .. } => slot,
         _ => None,
     }
 }

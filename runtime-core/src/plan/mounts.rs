@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::Mount;
 use runtime_init::step::{MountRecord, SOURCE_GIVEN, SOURCE_WITH_SUBMOUNTS};
 use runtime_init::sys::mount::attr;
-use runtime_init::{Gate, Ns, Slot, Step};
+use runtime_init::{Gate, Ns, Slot, Step, Text};
 
 use super::draft::Draft;
 use super::idmap::{self, Mapped};
@@ -68,6 +68,8 @@ pub(super) struct Decided {
     mapped: Option<Mapped>,
     /// Slot in which the mount is kept, to be made read-only later.
     late: Option<Slot>,
+    /// Slot in which a procfs or sysfs stays open, for paths below it that are covered.
+    held: Option<Slot>,
 }
 
 /// Decides every mount, and opens the sources on the host side where the host does that.
@@ -102,7 +104,15 @@ fn notify_socket(p: &mut Draft<'_>) -> Result<()> {
     let slot = Some(p.slot(SlotUse::Notify));
     let options = Options::read(&["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned));
     let from = From::Tree { path: PathBuf::from("notify"), recursive: false, slot };
-    p.mounts.push(Decided { at, target: "/run/notify".to_owned(), from, options, mapped: None, late: None });
+    p.mounts.push(Decided {
+        at,
+        target: "/run/notify".to_owned(),
+        from,
+        options,
+        mapped: None,
+        late: None,
+        held: None,
+    });
     Ok(())
 }
 
@@ -127,7 +137,7 @@ fn decide(p: &mut Draft<'_>, mount: &Mount, at: ConfigPath) -> Result<Decided> {
         && matches!(from, From::Filesystem { .. })
         && (is_tmpfs || target == "/dev");
     let late = late.then(|| reserved(p));
-    Ok(Decided { at, target, from, options, mapped, late })
+    Ok(Decided { at, target, from, options, mapped, late, held: None })
 }
 
 /// The destination, absolute and without `.` and `..`.
@@ -270,8 +280,14 @@ pub(super) fn leave_alone(p: &Draft<'_>, target: &str) -> bool {
 /// One line for each mount.
 pub(super) fn mount(p: &mut Draft<'_>) -> Result<()> {
     let base = tree_propagation(p)?;
-    let mounts = std::mem::take(&mut p.mounts);
-    for mount in &mounts {
+    let mut mounts = std::mem::take(&mut p.mounts);
+    for mount in &mut mounts {
+        if is_of_the_kernel(mount) && covered(p).any(|path| below(path, &mount.target).is_some()) {
+            mount.held = match mount.from {
+                From::Tree { slot, .. } => slot,
+                _ => mount.late.or_else(|| Some(reserved(p))),
+            };
+        }
         let record = record(p, mount, base)?;
         let record = p.words(&record.words());
         p.init_for(&mount.at, Step::Mount { record });
@@ -327,6 +343,10 @@ fn record(p: &mut Draft<'_>, mount: &Decided, base: u64) -> Result<MountRecord> 
     }
     if options.copy_up.is_some() {
         record.flags |= MountRecord::WITH_COPY;
+    }
+    if let Some(slot) = mount.held {
+        record.flags |= MountRecord::WITH_HOLD;
+        record.slot = slot.0;
     }
     if COVERED_IN_PROC.contains(&mount.target.as_str()) {
         record.flags |= MountRecord::WITH_PROCFS_TARGET;
@@ -409,21 +429,52 @@ pub(super) fn cover(p: &mut Draft<'_>) -> Result<()> {
     let readonly = linux.and_then(|l| l.readonly_paths().as_deref()).unwrap_or_default();
     for (index, path) in readonly.iter().enumerate() {
         let at = ConfigPath::new("linux.readonlyPaths").index(index);
-        let path = p.texts.add(absolute(path, &at)?, &at)?;
-        p.init_for(&at, Step::ReadonlyPath { path });
+        let (path, within) = place(p, path, &at)?;
+        p.init_for(&at, Step::ReadonlyPath { path, within });
     }
     let masked = linux.and_then(|l| l.masked_paths().as_deref()).unwrap_or_default();
     let mut done = BTreeSet::new();
     for (index, path) in masked.iter().enumerate() {
         let at = ConfigPath::new("linux.maskedPaths").index(index);
-        let path = absolute(path, &at)?;
         // A mask over a mask hides nothing more.
-        if done.insert(path.trim_end_matches('/')) {
-            let path = p.texts.add(path, &at)?;
-            p.init_for(&at, Step::MaskPath { path });
+        if done.insert(absolute(path, &at)?.trim_end_matches('/')) {
+            let (path, within) = place(p, path, &at)?;
+            p.init_for(&at, Step::MaskPath { path, within });
         }
     }
     Ok(())
+}
+
+/// Where a covered path is looked for: in the procfs or sysfs that was mounted above it last, else in the root.
+fn place(p: &mut Draft<'_>, path: &str, at: &ConfigPath) -> Result<(Text, Option<Slot>)> {
+    let path = absolute(path, at)?;
+    let held = |mount: &Decided| Some((mount.held?, below(path, &mount.target)?));
+    match p.mounts.iter().rev().find_map(held) {
+        Some((slot, rest)) => Ok((p.texts.add(rest, at)?, Some(slot))),
+        None => Ok((p.texts.add(path, at)?, None)),
+    }
+}
+
+/// A procfs or sysfs, or a tree in the place of one.
+fn is_of_the_kernel(mount: &Decided) -> bool {
+    match &mount.from {
+        From::Filesystem { kind, .. } => matches!(kind.as_str(), "proc" | "sysfs"),
+        From::Tree { .. } | From::Inside { .. } => matches!(mount.target.as_str(), "/proc" | "/sys"),
+        From::Target => false,
+    }
+}
+
+/// All read-only and masked paths.
+fn covered<'p>(p: &Draft<'p>) -> impl Iterator<Item = &'p String> {
+    let linux = p.linux();
+    let lists = [linux.and_then(|l| l.readonly_paths().as_deref()), linux.and_then(|l| l.masked_paths().as_deref())];
+    lists.into_iter().flatten().flatten()
+}
+
+/// The part of `path` below `top`, if it is there without a way back up.
+fn below<'t>(path: &'t str, top: &str) -> Option<&'t str> {
+    let rest = path.strip_prefix(top)?.strip_prefix('/')?.trim_start_matches('/');
+    (!rest.is_empty() && !rest.split('/').any(|part| part == "..")).then_some(rest)
 }
 
 /// D14.
