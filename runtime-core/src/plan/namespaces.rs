@@ -56,7 +56,7 @@ impl Namespaces {
             };
             let entry = Entry { source, at: at.clone(), slot: None };
             if entries.insert(ns, entry).is_some() {
-                return Err(Error::invalid(at.field("type"), namespace.typ().to_string(), "each namespace once"));
+                return Err(Error::invalid(at.field("type"), word(ns), "each namespace once"));
             }
         }
         Ok(Self(entries))
@@ -191,6 +191,15 @@ fn join_one(p: &mut Draft<'_>, ns: Ns) {
     }
 }
 
+/// What `config.json` calls a kind of namespace.
+pub(super) const fn word(ns: Ns) -> &'static str {
+    match ns {
+        Ns::Mount => "mount",
+        Ns::Net => "network",
+        _ => ns.name(),
+    }
+}
+
 /// Kinds that one `clone3` makes. The time namespace is not among them: it has offsets to be set first.
 const BORN: [Ns; 7] = [Ns::Mount, Ns::Cgroup, Ns::Uts, Ns::Ipc, Ns::User, Ns::Pid, Ns::Net];
 
@@ -293,7 +302,9 @@ fn disjoint(ranges: &[IdRange], at: &ConfigPath) -> Result<()> {
             overlaps(range.inside, other.inside, other.size) || overlaps(range.outside, other.outside, other.size)
         });
         if let Some(other) = clash {
-            return Err(Error::invalid(at.index(index), range, format!("no overlap with {}", at.index(other))));
+            let IdRange { inside, outside, size } = range;
+            let value = format_args!("containerID {inside}, hostID {outside}, size {size}");
+            return Err(Error::invalid(at.index(index), value, format!("no overlap with {}", at.index(other))));
         }
     }
     Ok(())

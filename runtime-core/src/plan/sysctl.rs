@@ -52,7 +52,7 @@ fn checked(p: &Draft<'_>, name: &str, at: &ConfigPath) -> Result<String> {
         _ => return refused("not in a namespace: it would change the host"),
     };
     if !p.namespaces.has(needed) {
-        let kind = if needed == Ns::Net { "network" } else { needed.name() };
+        let kind = super::namespaces::word(needed);
         return refused(&format!("it would change the host: add {{\"type\": \"{kind}\"}} to linux.namespaces"));
     }
     Ok(path)
