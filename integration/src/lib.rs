@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod bundle;
 pub mod call;
+pub mod canary;
 pub mod case;
 pub mod container;
 pub mod deadline;
@@ -20,6 +21,7 @@ pub mod schema;
 pub use agent::{Agent, Answer, Told};
 pub use bundle::Bundle;
 pub use call::{Call, Output, Running};
+pub use canary::{Canary, Racer};
 pub use case::{Case, Test, group};
 pub use container::Container;
 pub use deadline::until;

@@ -60,6 +60,8 @@ pub enum Need {
     Script,
     /// The program `ip`, which makes network namespaces and devices.
     Ip,
+    /// The program `strace`, and a kernel on which it works.
+    Strace,
     /// The program `unshare`.
     Unshare,
     /// The program `setpriv`.
@@ -104,6 +106,7 @@ impl Need {
             Need::Ps => program("ps").or_else(no_working_ps),
             Need::Script => program("script"),
             Need::Ip => program("ip"),
+            Need::Strace => program("strace").or_else(no_working_strace),
             Need::Unshare => program("unshare"),
             Need::Setpriv => program("setpriv"),
             Need::Cpuset => controller("cpuset"),
@@ -151,6 +154,11 @@ fn no_id_maps() -> Option<String> {
     let since_6_3 = (numbers.next(), numbers.next()) >= (Some(6), Some(3));
     let maps = matches!(kind.as_str(), "ext2/ext3" | "xfs" | "btrfs") || kind == "tmpfs" && since_6_3;
     (!maps).then(|| format!("no id-mapped mounts of {kind} on this kernel"))
+}
+
+fn no_working_strace() -> Option<String> {
+    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
+    (!works).then(|| "strace fails on this kernel".to_string())
 }
 
 fn controller(name: &str) -> Option<String> {

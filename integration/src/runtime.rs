@@ -9,6 +9,8 @@ use std::process::Command;
 pub enum Name {
     /// The runtime of this repository.
     Ours,
+    /// The same built with `--cfg naive_paths`, in a file called `naive`: the control of the tests of paths.
+    Naive,
     /// opencontainers/runc.
     Runc,
     /// containers/crun.
@@ -41,6 +43,7 @@ impl Runtime {
         let name = match version.split_whitespace().next() {
             Some("runc") => Name::Runc,
             Some("crun") => Name::Crun,
+            _ if path.file_name().is_some_and(|name| name == "naive") => Name::Naive,
             _ => Name::Ours,
         };
         Ok(Runtime { path, name, version })
@@ -53,7 +56,7 @@ impl Runtime {
 
     /// Whether this is the runtime of this repository.
     pub fn is_ours(&self) -> bool {
-        self.name == Name::Ours
+        matches!(self.name, Name::Ours | Name::Naive)
     }
 }
 

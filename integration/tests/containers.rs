@@ -42,6 +42,7 @@ macro_rules! areas {
 // One line per area.
 areas! {
     annotations,
+    bad_input,
     capabilities,
     cgroup_cpu,
     cgroup_io,
@@ -51,6 +52,7 @@ areas! {
     command_line,
     config_errors,
     copy_up,
+    cves,
     deletion,
     descriptors,
     device_rules,
@@ -59,7 +61,9 @@ areas! {
     environment,
     exec,
     features,
+    features_hold,
     foreground,
+    hook_places,
     hooks,
     id_mapped_mounts,
     identity,
@@ -74,6 +78,7 @@ areas! {
     paths,
     program,
     ps,
+    races,
     rootfs,
     scheduling,
     seccomp,
@@ -82,6 +87,7 @@ areas! {
     state,
     sysctl,
     time_namespace,
+    trace,
     user_namespace,
     values,
 }

@@ -224,7 +224,8 @@ fn masks_hold(runtime: &Runtime, prepare: impl FnOnce(&Path)) {
 }
 
 fn sec_12_null_is_a_link(runtime: &Runtime) {
-    masks_hold(runtime, |dev| symlink("/proc/sys/kernel/core_pattern", dev.join("null")).unwrap());
+    // Not core_pattern: where the mask is naive, the program writes to what the link means.
+    masks_hold(runtime, |dev| symlink("/proc/sys/kernel/domainname", dev.join("null")).unwrap());
 }
 
 fn sec_12_null_is_missing(runtime: &Runtime) {
@@ -277,7 +278,7 @@ fn sec_15_default_paths_are_masked(runtime: &Runtime) {
 }
 
 fn sec_15_default_paths_are_readonly(runtime: &Runtime) {
-    let script = "(echo x >/proc/sys/kernel/domainname) 2>&1; (echo 1 >/proc/sys/vm/swappiness) 2>&1; \
+    let script = "(echo x >/proc/sys/kernel/domainname) 2>&1; v=$(cat /proc/sys/vm/swappiness); (echo $v >/proc/sys/vm/swappiness) 2>&1; \
         mount -o remount,bind,rw /proc/sys 2>/dev/null && echo remounted; cat /proc/self/mountinfo";
     let mut container = Container::sh(runtime, script);
     all_capabilities(&mut container, &["SYS_ADMIN"]);
