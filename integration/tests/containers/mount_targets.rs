@@ -1,7 +1,7 @@
 //! Where mounts come from and where they go.
 
 use integration::mountinfo::{Mounts, host_folder, host_mount, refused, text};
-use integration::{Container, Runtime};
+use integration::{Container, Runtime, Snapshot};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,6 +12,8 @@ cases! {
         cfg_11_a_later_mount_covers_an_earlier_one,
         cfg_11_a_source_made_by_an_earlier_mount,
         cfg_11_trees_of_earlier_mounts_are_sources,
+        cfg_11_a_thousand_mounts,
+        cfg_11_more_sources_than_open_files_are_refused,
         cfg_12_destination_is_required,
         cfg_13_relative_destination_is_taken_from_the_root,
         cfg_13_destination_that_begins_with_the_root,
@@ -109,6 +111,28 @@ fn cfg_11_trees_of_earlier_mounts_are_sources_in_a_user_namespace(runtime: &Runt
     container.bundle.user_namespace(100_000);
     trees_of_earlier_mounts(&mut container);
     assert_eq!(container.run().ok().text(), "a/x");
+}
+
+fn cfg_11_a_thousand_mounts(runtime: &Runtime) {
+    let mut container = Container::sh(runtime, "grep -c ' /m/' /proc/self/mountinfo");
+    let mount = |index: u32| json!({"destination": format!("/m/{index}"), "type": "tmpfs", "source": "tmpfs"});
+    container.bundle.edit(|config| config["mounts"].as_array_mut().unwrap().extend((0..1000).map(mount)));
+    assert_eq!(container.run().ok().text(), "1000");
+}
+
+fn cfg_11_more_sources_than_open_files_are_refused(runtime: &Runtime) {
+    for user_namespace in [false, true] {
+        let mut container = Container::sleeper(runtime);
+        let source = host_folder(&container, "source");
+        let mount = |index: u32| json!({"destination": format!("/m/{index}"), "source": text(&source), "options": ["bind"]});
+        container.bundle.edit(|config| config["mounts"].as_array_mut().unwrap().extend((0..300).map(mount)));
+        if user_namespace {
+            container.bundle.user_namespace(100_000);
+        }
+        let before = Snapshot::take(&container);
+        container.create_call(&[]).after("ulimit -n 200").run().fails_with("RLIMIT_NOFILE");
+        before.assert_unchanged(&container);
+    }
 }
 
 fn cfg_12_destination_is_required(runtime: &Runtime) {

@@ -23,11 +23,12 @@ pub fn attach(view: &View<'_>, cx: &mut Context, path: Text, slot: Option<Slot>,
         Some(slot) => view.slot(slot),
         None => mount::clone_tree(Fd::CWD, path, true)?,
     };
-    let set = |recursive, kind| {
-        mount::set_attr(tree, recursive, &MountAttr { propagation: kind, ..MountAttr::default() })
-    };
+    let set =
+        |recursive, kind| mount::set_attr(tree, recursive, &MountAttr { propagation: kind, ..MountAttr::default() });
     match u64::from(kind) {
-        propagation::SLAVE_BELOW_PRIVATE => set(true, propagation::SLAVE).and_then(|()| set(false, propagation::PRIVATE))?,
+        propagation::SLAVE_BELOW_PRIVATE => {
+            set(true, propagation::SLAVE).and_then(|()| set(false, propagation::PRIVATE))?
+        }
         kind => set(true, kind)?,
     }
     let target = Closing(fd::openat2(Fd::CWD, path, open::PATH | open::DIRECTORY, 0)?);

@@ -45,7 +45,7 @@ impl<'a> Descriptors<'a> {
             SlotUse::Rootfs { path } => self.tree(slot, path, flag::DIRECTORY, true)?,
             SlotUse::Source { path, recursive } => self.tree(slot, path, 0, *recursive)?,
             // Filled when everything else is there.
-            SlotUse::Cgroup | SlotUse::Reserved | SlotUse::Given { .. } => return Ok(()),
+            SlotUse::Cgroup | SlotUse::Reserved | SlotUse::Inside { .. } => return Ok(()),
             SlotUse::Start | SlotUse::Passed { .. } | SlotUse::Notify => return Ok(()),
         };
         self.open[index] = Some(opened);
@@ -65,7 +65,8 @@ impl<'a> Descriptors<'a> {
     /// A detached copy of the mount at `path`: nothing that happens to the path later changes what is mounted.
     fn tree(&self, slot: Slot, path: &Path, flags: u64, recursive: bool) -> Result<OwnedFd> {
         let found = self.path(slot, path, flag::PATH | flags)?;
-        Ok(clone_tree(found.as_fd(), recursive).map_err(|fault| refused(self.doing(slot), fault))?)
+        let tree = clone_tree(found.as_fd(), recursive);
+        Ok(tree.map_err(|fault| too_many(refused(self.doing(slot), fault)))?)
     }
 
     /// Fills the slots that are not opened by a line of their own.
@@ -79,7 +80,8 @@ impl<'a> Descriptors<'a> {
         for (place, usage) in self.open.iter_mut().zip(&self.plan.slots) {
             *place = match (usage, dir) {
                 (SlotUse::Cgroup, _) => cgroup.map(|c| duplicate(c.dir_fd())).transpose()?,
-                (SlotUse::Reserved | SlotUse::Given { .. }, Some(dir)) => Some(duplicate(dir.as_fd())?),
+                (SlotUse::Reserved, Some(dir)) => Some(duplicate(dir.as_fd())?),
+                (SlotUse::Inside { path }, Some(dir)) => Some(place_for(path, dir)?),
                 (SlotUse::Start, Some(dir)) => Some(fifo(dir)?),
                 (SlotUse::Notify, Some(dir)) => Some(notify_directory(dir)?),
                 (SlotUse::Passed { number }, _) => passed.get(number).map(duplicate).transpose()?,
@@ -176,6 +178,21 @@ fn notify_directory(dir: &ContainerDir) -> Result<OwnedFd> {
     let made = dir.open_file(NOTIFY_DIRECTORY, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     nix::sys::stat::fchmod(&made, mode).map_err(failed("fchmod"))?;
     Ok(clone_tree(made.as_fd(), false).map_err(|fault| refused("open the notify directory", fault))?)
+}
+
+/// A place for the source that init opens.
+fn place_for(path: &Path, dir: &ContainerDir) -> Result<OwnedFd> {
+    let doing = || format!("keep a place for {}", path.display());
+    let copy = dir.as_fd().try_clone_to_owned();
+    Ok(copy.map_err(|e| too_many(StepError::io(None, doing(), "fcntl", &e)))?)
+}
+
+/// Names the remedy for the one refusal that has nothing to do with the source.
+fn too_many(mut error: StepError) -> StepError {
+    if error.errno == Errno::EMFILE {
+        error.detail = Some("all sources are held open until they are mounted: raise RLIMIT_NOFILE".to_owned());
+    }
+    error
 }
 
 /// Open for reading and writing, so that init can wait in a `read` although nobody has it open for writing.

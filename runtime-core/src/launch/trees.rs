@@ -32,7 +32,7 @@ impl Launch<'_> {
     /// Looks up what `slot` stands for in init's copy of the mounts. Where the way ends for the caller, at a magic link or
     /// a directory it may not pass, init gets nothing and goes itself.
     pub(super) fn give(&mut self, slot: Slot) -> Result<()> {
-        let (Some(SlotUse::Given { path }), Some(top)) = (self.plan.slots.get(slot.0 as usize), &self.top) else {
+        let (Some(SlotUse::Inside { path }), Some(top)) = (self.plan.slots.get(slot.0 as usize), &self.top) else {
             return Err(lacking("the top of init's mounts").into());
         };
         let doing = || format!("look up {}", path.display());

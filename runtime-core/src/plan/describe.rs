@@ -87,7 +87,7 @@ impl Plan {
             Some(SlotUse::Cgroup) => "the cgroup".to_owned(),
             Some(SlotUse::Namespace { path, ns }) => format!("{} namespace {}", ns.name(), path.display()),
             Some(SlotUse::Rootfs { path }) => format!("root {}", path.display()),
-            Some(SlotUse::Source { path, .. } | SlotUse::Given { path }) => path.display().to_string(),
+            Some(SlotUse::Source { path, .. } | SlotUse::Inside { path }) => path.display().to_string(),
             Some(SlotUse::Reserved) => "what was opened".to_owned(),
             Some(SlotUse::Start) => "exec.fifo".to_owned(),
             Some(SlotUse::Passed { number }) => format!("the caller's descriptor {number}"),
@@ -226,22 +226,13 @@ impl Plan {
             MountRecord::FROM_FILESYSTEM => format!("mount {} on {target}", self.text(Text(record.what))),
             MountRecord::FROM_TARGET => format!("remount {target}"),
             MountRecord::FROM_ROOT => format!("bind its own {} on {target}", self.text(Text(record.what))),
-            _ => format!("bind {} on {target}", self.source_of(Slot(record.slot))),
+            _ => format!("bind {} on {target}", self.slot_name(Slot(record.slot))),
         };
         let options = self.mount_options(record);
         if !options.is_empty() {
             let _ = write!(text, " ({})", options.join(","));
         }
         text
-    }
-
-    /// The path behind a slot, also where init opens it.
-    fn source_of(&self, slot: Slot) -> String {
-        let opened = self.steps().find_map(|step| match step {
-            Step::OpenSource { slot: s, path, .. } if s == slot => Some(self.text(path)),
-            _ => None,
-        });
-        opened.unwrap_or_else(|| self.slot_name(slot))
     }
 
     /// Where the mount in `slot` is.

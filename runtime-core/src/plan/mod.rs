@@ -102,8 +102,8 @@ pub(crate) enum SlotUse {
     Source { path: PathBuf, recursive: bool },
     /// A place for something that init opens itself.
     Reserved,
-    /// A place for a source that init opens in its own copy of the mounts, where the host has looked it up.
-    Given { path: PathBuf },
+    /// A place for a source that init opens in its own copy of the mounts.
+    Inside { path: PathBuf },
     /// The fifo on which init waits for `start`.
     Start,
     /// A descriptor of the caller that the program finds under this number.

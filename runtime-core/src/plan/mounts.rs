@@ -248,7 +248,7 @@ fn open_sources(p: &mut Draft<'_>) -> Result<()> {
     for mount in &mut mounts {
         if let From::Tree { path, recursive, slot: slot @ None } = &mut mount.from {
             let at = mount.at.field("source");
-            let place = if given { p.slot(SlotUse::Given { path: path.clone() }) } else { reserved(p) };
+            let place = p.slot(SlotUse::Inside { path: path.clone() });
             if given {
                 p.host_for(&at, HostStep::Give(place));
             }
