@@ -357,6 +357,9 @@ pub enum Need {
     /// A procfs on `/proc`.
     #[error("/proc is not a procfs: {0}")]
     Procfs(String),
+    /// The mount points of procfs and sysfs, which a plan without pivot_root needs.
+    #[error("--no-pivot needs the mount points of procfs and sysfs: plan it with Host::with_kernel_mounts")]
+    KernelMounts,
     /// Leave to execute a memory file.
     #[error("init cannot be executed from a memory file: {call}: {errno:?}; {remedy}")]
     MemfdExec {

@@ -27,8 +27,8 @@ pub struct Host {
     pub cgroup: CgroupHost,
     /// The caller's environment, `NAME=value`, for hooks that have none of their own.
     pub environment: Vec<std::ffi::OsString>,
-    /// Where procfs and sysfs are mounted, for `--no-pivot`.
-    pub kernel_mounts: Vec<PathBuf>,
+    /// Where procfs and sysfs are mounted, which only `--no-pivot` needs: see [`Host::with_kernel_mounts`].
+    pub kernel_mounts: Option<Vec<PathBuf>>,
     /// AppArmor is enabled.
     pub apparmor: bool,
     /// SELinux is enabled and has a policy.
@@ -57,10 +57,20 @@ impl Host {
             known_capabilities: u64::MAX >> (63 - last.min(63)),
             cgroup: CgroupHost::probe()?,
             environment: environment(),
-            kernel_mounts: kernel_mounts(&read("/proc/self/mountinfo")?),
+            kernel_mounts: None,
             apparmor: fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y")),
             selinux: selinux(),
         })
+    }
+
+    /// The same with the mount points of procfs and sysfs, for [`crate::CreateOptions::no_pivot`]. On a host with
+    /// thousands of mounts this takes longer than everything else.
+    ///
+    /// # Errors
+    /// [`Need::Procfs`] if `/proc` cannot be read.
+    pub fn with_kernel_mounts(mut self) -> Result<Self> {
+        self.kernel_mounts = Some(kernel_mounts(&read("/proc/self/mountinfo")?));
+        Ok(self)
     }
 }
 
@@ -84,7 +94,7 @@ fn not_proc(what: &str) -> crate::Error {
 }
 
 fn read(path: &str) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| not_proc(&format!("{path}: {e}")))
+    crate::pseudo::read(path).map_err(|e| not_proc(&format!("{path}: {e}")))
 }
 
 fn hexadecimal(status: &str, name: &str) -> Result<u64> {

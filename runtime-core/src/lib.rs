@@ -39,6 +39,7 @@ pub mod host;
 pub mod id;
 pub mod launch;
 pub mod plan;
+mod pseudo;
 mod seccomp;
 mod template;
 

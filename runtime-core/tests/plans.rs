@@ -35,7 +35,7 @@ fn privileged() -> Host {
             v1: set(""),
         },
         environment: vec!["PATH=/usr/bin:/bin".into()],
-        kernel_mounts: ["/bundle/rootfs/proc", "/sys", "/proc"].map(PathBuf::from).into(),
+        kernel_mounts: Some(["/bundle/rootfs/proc", "/sys", "/proc"].map(PathBuf::from).into()),
         apparmor: true,
         selinux: false,
     }

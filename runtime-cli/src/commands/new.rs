@@ -41,7 +41,7 @@ pub fn make(args: &NewContainer, context: &Context) -> Result<New> {
         options.environment.push(format!("NOTIFY_SOCKET={IN_CONTAINER}"));
     }
     let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
-    let plan = Plan::create(&bundle, &Host::probe()?, &options)?;
+    let plan = Plan::create(&bundle, &host(&args.choices)?, &options)?;
     if context.log.debug {
         plan.to_string().lines().for_each(|line| context.log.debug(line));
     }
@@ -67,6 +67,12 @@ fn write_pid(args: &NewContainer, container: &Container) -> Result<i32> {
         pid_file::write(path, pid)?;
     }
     Ok(pid)
+}
+
+/// What the plan depends on of the machine.
+pub fn host(choices: &PlanChoices) -> Result<Host> {
+    let host = Host::probe()?;
+    Ok(if choices.no_pivot { host.with_kernel_mounts()? } else { host })
 }
 
 /// What the plan depends on besides the bundle and the machine.

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use runtime_core::{Bundle, Host, Plan};
+use runtime_core::{Bundle, Plan};
 
 use super::{Result, new, print, print_json};
 use crate::args::PlanArgs;
@@ -11,7 +11,7 @@ use crate::phrases::Failure;
 /// Prints the plan of a container, with what is to be known about it. Fails as `create` would if something in it is refused.
 pub fn plan(args: &PlanArgs) -> Result {
     let options = new::options(&args.id, &args.choices);
-    let plan = Plan::create(&Bundle::open(&args.bundle)?, &Host::probe()?, &options)?;
+    let plan = Plan::create(&Bundle::open(&args.bundle)?, &super::new::host(&args.choices)?, &options)?;
     if args.json {
         print_json(&plan.to_json())?;
     } else {

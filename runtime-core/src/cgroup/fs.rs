@@ -8,7 +8,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -122,9 +121,7 @@ impl Dir {
 
     /// What a file contains.
     pub fn read(&self, name: &str) -> Result<String> {
-        let mut text = String::new();
-        self.file(name)?.read_to_string(&mut text).map_err(Refusal::io("read"))?;
-        Ok(text)
+        crate::pseudo::text_of(self.file(name)?).map_err(Refusal::io("read"))
     }
 
     /// The one number or word in a file; `None` if there is no such file.

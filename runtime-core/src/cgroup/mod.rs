@@ -50,17 +50,27 @@ impl CgroupHost {
     /// # Errors
     /// [`Error::Host`] without a mounted cgroup2 or without procfs; [`Error::Step`] if a file cannot be read.
     pub fn probe() -> Result<Self> {
-        let membership = std::fs::read_to_string("/proc/self/cgroup");
+        let membership = crate::pseudo::read("/proc/self/cgroup");
         let membership =
             membership.map_err(|error| Error::Host { what: Need::Procfs(format!("/proc/self/cgroup: {error}")) })?;
         let (own, v1) = parse_membership(&membership);
-        let mounted =
-            Self::MOUNTS.iter().find_map(|path| Some((PathBuf::from(path), Dir::mount(Path::new(path)).ok()?)));
-        let (Some(own), Some((mount, root))) = (own, mounted) else { return Err(Error::Host { what: Need::Cgroup2 }) };
+        let (Some(own), (mount, root)) = (own, Self::mounted()?) else {
+            return Err(Error::Host { what: Need::Cgroup2 });
+        };
         let controllers = root.read("cgroup.controllers");
         let controllers = controllers
             .map_err(|refusal| refusal.step(None, format!("read {}/cgroup.controllers", mount.display())))?;
-        Ok(Self { mount, own, controllers: controllers.split_whitespace().map(str::to_owned).collect(), v1 })
+        Ok(Self {
+            mount: mount.to_owned(),
+            own,
+            controllers: controllers.split_whitespace().map(str::to_owned).collect(),
+            v1,
+        })
+    }
+
+    fn mounted() -> Result<(&'static Path, Dir)> {
+        let mounted = Self::MOUNTS.iter().find_map(|path| Some((Path::new(path), Dir::mount(Path::new(path)).ok()?)));
+        mounted.ok_or(Error::Host { what: Need::Cgroup2 })
     }
 
     /// Why `controller` cannot be used, as the end of a sentence; `None` if it can.
@@ -128,9 +138,22 @@ impl Cgroup {
     pub fn open(host: &CgroupHost, path: &str) -> Result<Option<Self>> {
         let dir =
             Dir::mount(&host.mount).map_err(|refusal| refusal.step(None, format!("open {}", host.mount.display())))?;
+        Self::below(&host.mount, dir, path)
+    }
+
+    /// The cgroup at `path` below wherever cgroup2 is mounted; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Host`] without a mounted cgroup2; [`Error::Step`] as for [`Self::open`].
+    pub fn at(path: &str) -> Result<Option<Self>> {
+        let (mount, root) = CgroupHost::mounted()?;
+        Self::below(mount, root, path)
+    }
+
+    fn below(mount: &Path, root: Dir, path: &str) -> Result<Option<Self>> {
         let dir =
-            unless_gone(dir.descend(path)).map_err(|refusal| refusal.step(None, format!("open cgroup {path}")))?;
-        Ok(dir.map(|dir| Self { dir, mount: host.mount.clone(), path: path.to_owned() }))
+            unless_gone(root.descend(path)).map_err(|refusal| refusal.step(None, format!("open cgroup {path}")))?;
+        Ok(dir.map(|dir| Self { dir, mount: mount.to_owned(), path: path.to_owned() }))
     }
 
     /// The cgroup of the process `pid`; `None` if it is gone.
@@ -139,7 +162,7 @@ impl Cgroup {
     /// [`Error::Step`] if it cannot be opened.
     pub fn of(host: &CgroupHost, pid: i32) -> Result<Option<Self>> {
         let file = format!("/proc/{pid}/cgroup");
-        let text = match std::fs::read_to_string(&file) {
+        let text = match crate::pseudo::read(&file) {
             Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH)) => return Ok(None),
             other => other.map_err(|e| StepError::io(None, format!("read {file}"), "openat", &e))?,
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::state::Sight;
-use super::{CONFIG, Container, Status, cgroup_at, cgroup_of, process};
+use super::{CONFIG, Container, Status, cgroup_of, process};
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result, StateProblem};
@@ -122,9 +122,9 @@ fn cgroup(sight: &Sight, pid: i32, below: Option<&str>) -> Result<Option<Cgroup>
             return Err(absent(below));
         }
         let path = format!("{path}/{}", below.trim_matches('/'));
-        return Ok(Some(cgroup_at(path.trim_end_matches('/'))?.ok_or_else(|| absent(below))?));
+        return Ok(Some(Cgroup::at(path.trim_end_matches('/'))?.ok_or_else(|| absent(below))?));
     }
-    match cgroup_at(path)? {
+    match Cgroup::at(path)? {
         Some(cgroup) if cgroup.is_inner()? => Cgroup::of(&crate::cgroup::CgroupHost::probe()?, pid),
         found => Ok(found),
     }

@@ -25,7 +25,7 @@ pub use state::{Record, State, Status};
 pub use store::{ContainerDir, Lock, Store};
 pub use undo::{Entry, Undo};
 
-use crate::cgroup::{Cgroup, CgroupHost};
+use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result, StateProblem, StepError};
 use crate::id::ContainerId;
 use crate::launch::{self, Stdio};
@@ -395,12 +395,8 @@ fn missing(id: &ContainerId) -> Error {
     Error::state(id.as_str(), StateProblem::DoesNotExist)
 }
 
-fn cgroup_at(path: &str) -> Result<Option<Cgroup>> {
-    Cgroup::open(&CgroupHost::probe()?, path)
-}
-
 fn cgroup_of(record: &Record) -> Result<Option<Cgroup>> {
-    record.cgroup_path.as_deref().map_or(Ok(None), cgroup_at)
+    record.cgroup_path.as_deref().map_or(Ok(None), Cgroup::at)
 }
 
 /// Kills whatever is in `cgroup` and below.

@@ -79,9 +79,10 @@ impl Identity {
 /// # Errors
 /// [`Error::Step`] if `/proc/sys/kernel/random/boot_id` cannot be read.
 pub fn boot_id() -> Result<String> {
-    let id = procfs::sys::kernel::random::boot_id();
-    id.map(|id| id.trim().to_owned())
-        .map_err(|error| proc_error("identify the boot", "read /proc/sys/kernel/random/boot_id", &error))
+    let id = crate::pseudo::read("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).map_err(|error| {
+        StepError::io(None, "identify the boot", "read /proc/sys/kernel/random/boot_id", &error).into()
+    })
 }
 
 /// Opens whatever process has the number `pid` now; `None` if none has.

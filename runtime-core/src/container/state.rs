@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Identity;
 use super::store::ContainerDir;
-use super::{cgroup_at, undo};
+use super::undo;
+use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result, StateProblem};
 use crate::id::ContainerId;
 use crate::launch::frame;
@@ -254,7 +255,7 @@ fn live_status(dir: &ContainerDir, record: &Record) -> Result<Status> {
 
 fn is_frozen(record: &Record) -> Result<bool> {
     let Some(path) = &record.cgroup_path else { return Ok(false) };
-    let Some(cgroup) = cgroup_at(path)? else { return Ok(false) };
+    let Some(cgroup) = Cgroup::at(path)? else { return Ok(false) };
     match cgroup.is_frozen() {
         // It went away while it was looked at: a container that is just ending, which is no error.
         Err(Error::Step(step)) if matches!(step.errno, Errno::ENOENT | Errno::ENODEV) => Ok(false),

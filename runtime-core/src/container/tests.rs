@@ -231,7 +231,7 @@ fn deletions_at_once_all_succeed_or_find_nothing() {
 /// A new cgroup below the caller's own, as its directory and its path in the hierarchy; `None` where
 /// the caller may make none, which the integration tests never accept.
 fn new_cgroup(name: &str) -> Option<(std::path::PathBuf, String)> {
-    let host = CgroupHost::probe().ok()?;
+    let host = crate::cgroup::CgroupHost::probe().ok()?;
     let path = format!("{}/{name}.{}", host.own.trim_end_matches('/'), std::process::id());
     let dir = host.mount.join(path.trim_start_matches('/'));
     std::fs::create_dir(&dir).ok()?;
@@ -295,7 +295,7 @@ fn a_paused_container_is_killed_whole_and_deleted_only_by_force() {
     let web = store.create_with(&id("x"), record, b"{}", |dir| launched(dir, &init)).unwrap();
     place(&cgroup, &init);
     place(&cgroup, &other);
-    let frozen = Cgroup::open(&CgroupHost::probe().unwrap(), web.record().unwrap().cgroup_path.as_deref().unwrap());
+    let frozen = Cgroup::at(web.record().unwrap().cgroup_path.as_deref().unwrap());
     frozen.unwrap().unwrap().freeze(KILL_WAIT).unwrap();
     let before = web.state().unwrap();
     assert_eq!((before.status, before.pid.unsigned_abs()), (Status::Paused, init.id()));

@@ -17,7 +17,8 @@ use nix::libc::SIGKILL;
 
 use super::process::{self, Identity};
 use super::store::ContainerDir;
-use super::{KILL_WAIT, cgroup_at, empty_cgroup};
+use super::{KILL_WAIT, empty_cgroup};
+use crate::cgroup::Cgroup;
 use crate::error::{Error, Result, StateProblem, StepError};
 
 /// Name of the file in the container's directory.
@@ -178,13 +179,13 @@ pub(super) fn replay(dir: &ContainerDir) -> Result<()> {
                 end_process(dir, &Identity { pid: *pid, start: *start, boot: boot.clone(), inode: *inode })?;
             }
             Entry::Cgroup(path) => {
-                if let Some(cgroup) = cgroup_at(path)? {
+                if let Some(cgroup) = Cgroup::at(path)? {
                     empty_cgroup(dir.id(), &cgroup)?;
                     cgroup.remove(KILL_WAIT)?;
                 }
             }
             Entry::Members(path) => {
-                if let Some(cgroup) = cgroup_at(path)? {
+                if let Some(cgroup) = Cgroup::at(path)? {
                     empty_cgroup(dir.id(), &cgroup)?;
                 }
             }

@@ -12,7 +12,7 @@ use super::draft::Draft;
 use super::{HostStep, SlotUse, mounts};
 use crate::at::ConfigPath;
 use crate::bundle::Bundle;
-use crate::error::{Error, Result};
+use crate::error::{Error, Need, Result};
 
 /// `root.path`, taken from the bundle if it is relative.
 pub(super) fn path(bundle: &Bundle) -> Result<PathBuf> {
@@ -147,9 +147,10 @@ fn no_pivot(p: &mut Draft<'_>) -> Result<()> {
     if matches!(propagation(p)?, Some((kind::PRIVATE, _))) {
         return Err(Error::refused(ConfigPath::new("linux.rootfsPropagation"), "private does not go with --no-pivot"));
     }
-    for point in p.host.kernel_mounts.clone() {
+    let mounts = p.host.kernel_mounts.as_ref().ok_or(Error::Host { what: Need::KernelMounts })?;
+    for point in mounts {
         if !point.starts_with(&p.rootfs) {
-            let path = p.path(&point, &at)?;
+            let path = p.path(point, &at)?;
             p.init(Step::Unmount { path });
         }
     }
