@@ -48,8 +48,14 @@ pub enum Need {
     Uidmap,
     /// AppArmor switched on in the kernel.
     AppArmor,
-    /// SELinux switched on in the kernel.
+    /// AppArmor not there, or switched off.
+    NoAppArmor,
+    /// The program `apparmor_parser`, which loads profiles.
+    AppArmorParser,
+    /// SELinux switched on in the kernel, with a policy.
     SeLinux,
+    /// SELinux not there, or switched off.
+    NoSeLinux,
     /// systemd as process 1.
     Systemd,
     /// The program `criu`.
@@ -100,6 +106,9 @@ impl Need {
             Need::UserNs => file("/proc/self/ns/user", "no user namespaces"),
             Need::Uidmap => program("newuidmap").or_else(|| program("newgidmap")),
             Need::AppArmor => reads("/sys/module/apparmor/parameters/enabled", "Y", "AppArmor is off"),
+            Need::NoAppArmor => Need::AppArmor.missing().is_none().then(|| "AppArmor is on".to_string()),
+            Need::NoSeLinux => Need::SeLinux.missing().is_none().then(|| "SELinux is on".to_string()),
+            Need::AppArmorParser => program("apparmor_parser"),
             Need::SeLinux => file("/sys/fs/selinux/enforce", "SELinux is off"),
             Need::Systemd => file("/run/systemd/system", "process 1 is not systemd"),
             Need::Criu => program("criu"),

@@ -67,6 +67,7 @@ areas! {
     hooks,
     id_mapped_mounts,
     identity,
+    labels,
     lifecycle,
     logs,
     mount_options,

@@ -6,6 +6,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
 
 cases! {
     Any:
@@ -24,6 +26,8 @@ cases! {
         row_77_exec_in_a_created_container,
         row_77_exec_in_a_paused_container_is_refused,
         row_77_exec_in_a_paused_container_may_be_asked_for,
+        row_77_exec_in_a_paused_container_waits_for_its_resumption,
+        cfg_67_warnings_of_exec,
         row_77_exec_in_a_stopped_container_is_refused,
         row_78_process_file_may_go_when_exec_returns,
         row_78_process_file_may_be_a_pipe,
@@ -219,6 +223,26 @@ fn row_77_exec_in_a_paused_container_may_be_asked_for(runtime: &Runtime) {
     let running = container.call(words).spawn();
     container.call(["resume", &container.id]).run().ok();
     assert_eq!(running.wait().ok().text(), "resumed");
+}
+
+/// Longer than anything else that is waited for.
+fn row_77_exec_in_a_paused_container_waits_for_its_resumption(runtime: &Runtime) {
+    let container = running(runtime);
+    container.call(["pause", &container.id]).run().ok();
+    let words = ["exec", "--ignore-paused", &container.id, "/bin/echo", "resumed"];
+    let mut running = container.call(words).deadline(Duration::from_secs(60)).spawn();
+    sleep(Duration::from_secs(33));
+    assert!(!running.has_ended(), "{}", running.stderr());
+    container.call(["resume", &container.id]).run().ok();
+    assert_eq!(running.wait().ok().text(), "resumed");
+}
+
+fn cfg_67_warnings_of_exec(runtime: &Runtime) {
+    let container = running(runtime);
+    let output = with(&container, &["--cap", "CAP_NOT_YET"], &["/bin/echo", "ran"]).ok();
+    assert_eq!(output.text(), "ran");
+    let warning = "ignoring unknown or unavailable capabilities: [CAP_NOT_YET]";
+    assert!(output.stderr.contains("level=warning") && output.stderr.contains(warning), "{output}");
 }
 
 fn row_77_exec_in_a_stopped_container_is_refused(runtime: &Runtime) {
