@@ -17,6 +17,7 @@ pub mod place;
 pub mod process;
 pub mod runtime;
 pub mod schema;
+pub mod terminal;
 
 pub use agent::{Agent, Answer, Told};
 pub use bundle::Bundle;
@@ -29,3 +30,4 @@ pub use host::Snapshot;
 pub use place::{Need, Place};
 pub use process::Process;
 pub use runtime::{Name, Runtime};
+pub use terminal::{ConsoleSocket, Pty};

@@ -140,7 +140,7 @@ pub struct NewContainer {
     /// File to write the number of the container's first process to
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
-    /// Socket that gets the master side of the terminal (not supported yet)
+    /// Socket that gets the master side of the terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
     /// Socket that gets a pidfd of the container's first process
@@ -180,7 +180,7 @@ pub struct ExecArgs {
     /// Changes of the container's own process object.
     #[command(flatten)]
     pub changes: Changes,
-    /// Allocate a terminal (not supported yet)
+    /// Give it a terminal, joined with the caller's unless --detach
     #[arg(long, short)]
     pub tty: bool,
     /// Do not wait for the program
@@ -189,7 +189,7 @@ pub struct ExecArgs {
     /// File to write the number of the process to
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
-    /// Socket that gets the master side of the terminal (not supported yet)
+    /// Socket that gets the master side of the terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
     /// Socket that gets a pidfd of the process

@@ -1,6 +1,6 @@
 //! The part of `run` and `exec` that stands between the caller and the container: signals one way, the end the other.
 //!
-//! The process has the caller's own standard streams, so nothing is copied.
+//! The process has the caller's own standard streams, so that nothing is copied, or a terminal, see [`crate::tty`].
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ use runtime_core::{Container, Error, Init};
 
 use crate::log::Log;
 use crate::phrases::Failure;
+use crate::tty::Relay;
 
 /// The code for an end that nobody can tell anything about.
 const UNKNOWN: u8 = 255;
@@ -37,12 +38,12 @@ impl Signals {
         SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self).map_err(failed("signalfd"))
     }
 
-    /// Forwards what has come in. Says whether a child has ended.
-    fn forward(&self, send: &dyn Fn(i32) -> Result<(), Error>, log: &Log) -> bool {
-        let mut child_ended = false;
-        while let Ok(Some(info)) = self.0.read_signal() {
-            let signal = info.ssi_signo as i32;
-            child_ended |= signal == Signal::SIGCHLD as i32;
+    /// Forwards what has come in.
+    fn forward(&self, send: &dyn Fn(i32) -> Result<(), Error>, log: &Log) -> News {
+        let mut news = News::default();
+        while let Some(signal) = self.next() {
+            news.child_ended |= signal == Signal::SIGCHLD as i32;
+            news.resized |= signal == Signal::SIGWINCH as i32;
             if is_for_the_process(signal)
                 && let Err(error) = send(signal)
             {
@@ -50,8 +51,37 @@ impl Signals {
                 log.debug(format_args!("forward signal {signal}: {error}"));
             }
         }
-        child_ended
+        news
     }
+
+    fn next(&self) -> Option<i32> {
+        self.0.read_signal().ok().flatten().map(|info| info.ssi_signo as i32)
+    }
+
+    /// Whether the caller is told to end.
+    fn end(&self) -> bool {
+        let ends = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM].map(|end| end as i32);
+        std::iter::from_fn(|| self.next()).fold(false, |end, signal| end | ends.contains(&signal))
+    }
+}
+
+/// What the kernel has to say.
+#[derive(Default)]
+struct News {
+    child_ended: bool,
+    /// The caller's terminal has another size.
+    resized: bool,
+}
+
+/// What stands between a process and the end of its command.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// The signals that it gets.
+    pub signals: &'a Signals,
+    /// Its terminal, joined with that of the process.
+    pub relay: Option<&'a Relay>,
+    /// Its log.
+    pub log: &'a Log,
 }
 
 /// All signals but those that the kernel sends about our own children, sockets and terminal.
@@ -60,17 +90,17 @@ fn is_for_the_process(signal: i32) -> bool {
 }
 
 /// Waits for the end of the container's first process, see [`wait`].
-pub fn wait_for_first(container: &Container, pid: i32, signals: &Signals, log: &Log) -> Result<u8, Failure> {
+pub fn wait_for_first(container: &Container, pid: i32, caller: Caller<'_>) -> Result<u8, Failure> {
     let pidfd = container
         .pidfd()
         .ok_or_else(|| Failure::new("the container was made by another process, which alone can wait for it"))?;
-    wait(pid, pidfd, &|signal| container.kill(signal), signals, log)
+    wait(pid, pidfd, &|signal| container.kill(signal), caller)
 }
 
 /// Waits for the end of one more process of a container, see [`wait`].
-pub fn wait_for_further(process: &Init, signals: &Signals, log: &Log) -> Result<u8, Failure> {
+pub fn wait_for_further(process: &Init, caller: Caller<'_>) -> Result<u8, Failure> {
     let pidfd = process.pidfd.as_fd();
-    wait(process.pid, pidfd, &|signal| process::send(pidfd, signal).map(drop), signals, log)
+    wait(process.pid, pidfd, &|signal| process::send(pidfd, signal).map(drop), caller)
 }
 
 /// Waits for the end of a process, forwards signals to it and reaps what it leaves behind.
@@ -79,25 +109,34 @@ fn wait(
     pid: i32,
     pidfd: BorrowedFd<'_>,
     send: &dyn Fn(i32) -> Result<(), Error>,
-    signals: &Signals,
-    log: &Log,
+    caller: Caller<'_>,
 ) -> Result<u8, Failure> {
     let pid = Pid::from_raw(pid);
-    loop {
-        let ended = wait_for_either(signals.0.as_fd(), pidfd)?;
-        let child_ended = signals.forward(send, log);
+    let code = loop {
+        let ended = wait_for_either(caller.signals, pidfd)?;
+        let news = caller.signals.forward(send, caller.log);
+        if let Some(relay) = caller.relay.filter(|_| news.resized) {
+            relay.resize();
+        }
         if ended {
-            return Ok(exit_code(pid));
+            break exit_code(pid);
         }
-        if child_ended && let Some(code) = reap_orphans(pid) {
-            return Ok(code);
+        if news.child_ended
+            && let Some(code) = reap_orphans(pid)
+        {
+            break code;
         }
+    };
+    if let Some(relay) = caller.relay {
+        // Whoever reads it may take their time, but must not keep us from ending.
+        while !wait_for_either(caller.signals, relay.done())? && !caller.signals.end() {}
     }
+    Ok(code)
 }
 
-/// Waits for a signal or the end of the process. Says whether it was the end.
-fn wait_for_either(signals: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<bool, Failure> {
-    let mut fds = [PollFd::new(signals, PollFlags::POLLIN), PollFd::new(pidfd, PollFlags::POLLIN)];
+/// Waits for a signal or an end, that of the process or of its output. Says whether it was the end.
+fn wait_for_either(signals: &Signals, end: BorrowedFd<'_>) -> Result<bool, Failure> {
+    let mut fds = [PollFd::new(signals.0.as_fd(), PollFlags::POLLIN), PollFd::new(end, PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::NONE) {
         Ok(_) => Ok(fds[1].any().unwrap_or(true)),
         Err(Errno::EINTR) => Ok(false),

@@ -17,6 +17,7 @@ mod phrases;
 mod pid_file;
 mod pidfd_socket;
 mod root;
+mod tty;
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -130,6 +131,7 @@ fn report_panics(log: Log) {
             payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let what = what.unwrap_or("unknown reason");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tty::restore();
         log.error(&format!("bug in runtime: {what} at {place}"));
         std::process::exit(1);
     }));

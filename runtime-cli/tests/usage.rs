@@ -59,7 +59,6 @@ fn failures_of_exec_have_a_code_of_their_own() {
     for (words, text) in [
         (&["x", "sh"][..], "container does not exist"),
         (&["--process", "/nowhere", "x"], "read /nowhere: ENOENT"),
-        (&["--tty", "x", "sh"], "--tty: terminals are not supported yet; leave the flag out"),
         (
             &["--cgroup", "a/../..", "x", "sh"],
             "--cgroup: the path has to stay below the container's cgroup; leave out \"..\"",

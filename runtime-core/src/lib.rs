@@ -50,6 +50,6 @@ pub use error::{Death, Errno, Error, Need, Problem, Result, Side, StateProblem, 
 pub use features::features;
 pub use host::Host;
 pub use id::ContainerId;
-pub use launch::{Init, Stdio};
+pub use launch::{Init, Stdio, Terminal, WindowSize};
 pub use plan::{CreateOptions, Note, Plan};
 pub use template::spec_template;

@@ -1,6 +1,6 @@
 //! What the container inherits from the caller: open files, standard streams, parent, session and signals.
 
-use integration::{Container, Process, Runtime, until};
+use integration::{Container, Output, Process, Runtime, until};
 use serde_json::json;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
@@ -153,14 +153,18 @@ fn row_35_standard_input_is_the_callers(runtime: &Runtime) {
     assert_eq!(container.wait_stdout("\n"), "later\n");
 }
 
+/// Who has the standard output of a call that has ended.
+pub fn holders(output: &Output) -> Vec<i32> {
+    let holds = |process: &Process| process.files().into_values().any(|path| path == output.stdout_file);
+    Process::all().into_iter().filter(holds).map(|process| process.pid).collect()
+}
+
 fn row_36_nobody_else_holds_the_streams_after_create(runtime: &Runtime) {
     let container = quiet(runtime);
     let output = container.create().ok();
-    let holds = |process: &Process| process.files().into_values().any(|path| path == output.stdout_file);
-    let holders = || Process::all().into_iter().filter(holds).map(|process| process.pid).collect::<Vec<_>>();
-    assert_eq!(holders(), [container.pid()]);
+    assert_eq!(holders(&output), [container.pid()]);
     container.start().ok();
-    assert_eq!(holders(), [container.pid()]);
+    assert_eq!(holders(&output), [container.pid()]);
 }
 
 /// A pipe without a reader.

@@ -3,16 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use integration::{Container, Runtime};
+use integration::{ConsoleSocket, Container, Runtime};
 use serde_json::{Value, json};
 
 cases! {
     Any: rt_17_containerd_default_runs_without_limits, rt_17_containerd_privileged_runs_without_limits,
         rt_17_docker_default_runs, rt_17_docker_host_namespaces_runs, rt_17_docker_privileged_runs,
-        rt_17_docker_seccomp_unconfined_runs, rt_17_docker_tty_without_its_terminal_runs, rt_17_runc_spec_runs,
+        rt_17_docker_seccomp_unconfined_runs, rt_17_docker_tty_runs, rt_17_runc_spec_runs,
         rt_17_runc_spec_rootless_runs, rt_17_bench_seccomp_runs;
     Full: rt_17_containerd_default_runs, rt_17_containerd_privileged_runs, rt_17_containerd_userns_limits_runs;
     Full [SysResource]: rt_17_podman_default_runs, rt_17_podman_privileged_runs, rt_17_podman_userns_runs,
+        rt_17_podman_default_runs_with_a_terminal, rt_17_podman_userns_runs_with_a_terminal,
         rt_17_podman_limits_runs;
 }
 
@@ -23,7 +24,6 @@ fn adapted(runtime: &Runtime, name: &str) -> Container {
     let mut container = Container::new(runtime);
     config["root"]["path"] = json!("rootfs");
     config["process"]["args"] = json!(["/bin/true"]);
-    config["process"]["terminal"] = json!(false);
     config["linux"]["cgroupsPath"] = container.bundle.config()["linux"]["cgroupsPath"].clone();
     for mount in config["mounts"].as_array_mut().unwrap() {
         adapt_source(&container, mount);
@@ -57,7 +57,23 @@ fn adapt_source(container: &Container, mount: &mut Value) {
 }
 
 fn runs(runtime: &Runtime, name: &str) {
-    adapted(runtime, name).run().ok();
+    let container = adapted(runtime, name);
+    if container.bundle.config()["process"]["terminal"] == true {
+        runs_with_a_terminal(container);
+    } else {
+        container.run().ok();
+    }
+}
+
+/// Runs as an engine does: the terminal is passed at `create`.
+fn runs_with_a_terminal(mut container: Container) {
+    container.bundle.set("/process/terminal", json!(true));
+    container.bundle.sh("test -t 0 && test -t 1 && test -t 2 && echo through >/dev/console; sleep 1000");
+    let socket = ConsoleSocket::listen(&container);
+    container.create_with(&["--console-socket", socket.word()]).ok().silent();
+    let terminal = socket.receive().pty;
+    container.start().ok();
+    terminal.wait_for("through\r\n");
 }
 
 fn runs_without_limits(runtime: &Runtime, name: &str) {
@@ -104,7 +120,7 @@ fn rt_17_docker_seccomp_unconfined_runs(runtime: &Runtime) {
     runs(runtime, "docker-seccomp-unconfined");
 }
 
-fn rt_17_docker_tty_without_its_terminal_runs(runtime: &Runtime) {
+fn rt_17_docker_tty_runs(runtime: &Runtime) {
     runs(runtime, "docker-tty");
 }
 
@@ -134,4 +150,12 @@ fn rt_17_podman_userns_runs(runtime: &Runtime) {
 
 fn rt_17_podman_limits_runs(runtime: &Runtime) {
     runs(runtime, "podman-limits");
+}
+
+fn rt_17_podman_default_runs_with_a_terminal(runtime: &Runtime) {
+    runs_with_a_terminal(adapted(runtime, "podman-default"));
+}
+
+fn rt_17_podman_userns_runs_with_a_terminal(runtime: &Runtime) {
+    runs_with_a_terminal(adapted(runtime, "podman-userns"));
 }

@@ -184,7 +184,6 @@ fn cfg_126_null_counts_as_absent(runtime: &Runtime) {
 /// What this version does not do yet. When it does one of these, its line moves to the tests of that feature.
 fn unsupported() -> Vec<(&'static str, Value)> {
     vec![
-        ("/process/terminal", json!(true)),
         ("/linux/intelRdt", json!({"closID": "one"})),
     ]
 }

@@ -7,5 +7,5 @@ use crate::args::CreateArgs;
 
 /// Makes a container that waits for `start`.
 pub fn create(args: &CreateArgs, context: &Context) -> Result {
-    new::make(&args.new, context).map(drop)
+    new::make(&args.new, true, context).map(drop)
 }

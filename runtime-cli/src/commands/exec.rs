@@ -9,13 +9,14 @@ use std::os::fd::AsFd;
 use nix::libc::SIGKILL;
 use runtime_core::container::process::send;
 use runtime_core::{ExecRequest, Init};
+use serde_json::json;
 
 use super::{Context, Result};
 use crate::args::ExecArgs;
-use crate::foreground::{self, Signals};
+use crate::foreground::{self, Caller, Signals};
 use crate::phrases::Failure;
 use crate::pidfd_socket::PidfdSocket;
-use crate::{passed, pid_file, root};
+use crate::{passed, pid_file, root, tty};
 
 /// The code for a failure of ours, which no program should have for its own.
 const FAILED: u8 = 255;
@@ -31,10 +32,16 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
     let given = args.process.as_deref().map(process::read).transpose()?;
     refuse_what_is_missing(args)?;
     let container = root::container(context.globals.root.as_deref(), &args.id)?;
-    let object = match given {
+    let mut object = match given {
         Some(object) => process::unchanged(object, args)?,
         None => process::changed(container.process()?, args)?,
     };
+    let terminal = object["terminal"].as_bool().unwrap_or(false);
+    let (stdio, joint) = tty::streams(stdio, terminal, args.detach, args.console_socket.as_deref())?;
+    if let Some(size) = joint.as_ref().and_then(tty::Joint::size) {
+        // The program finds its terminal with the size of the caller's.
+        object["consoleSize"] = json!({"height": size.rows, "width": size.columns});
+    }
     let mut request = ExecRequest::new(object);
     request.cgroup = args.cgroup.clone();
     request.ignore_paused = args.ignore_paused;
@@ -43,29 +50,25 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
     let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
     let (process, notes) = container.exec(&request, stdio)?;
     let sent = pidfd_socket.send("setns", process.pidfd.as_fd());
-    sent.and_then(|()| write_pid(args, &process)).inspect_err(|_| {
+    let relay = sent
+        .and_then(|()| write_pid(args, &process))
+        .and_then(|()| joint.map(|joint| joint.begin(process.pidfd.as_fd())).transpose())
         // It may have ended by itself; the failure to report is the first one.
-        let _ = send(process.pidfd.as_fd(), SIGKILL);
-    })?;
+        .inspect_err(|_| drop(send(process.pidfd.as_fd(), SIGKILL)))?;
     super::warn_of(&notes, context);
-    match signals {
-        Some(signals) => foreground::wait_for_further(&process, &signals, &context.log),
-        None => Ok(0),
-    }
+    let Some(signals) = signals else { return Ok(0) };
+    let caller = Caller { signals: &signals, relay: relay.as_ref(), log: &context.log };
+    foreground::wait_for_further(&process, caller)
 }
 
-/// Writes the pid file. Nobody could find the process without it, so it does not survive a failure.
+/// Writes the pid file. Nobody could find the process without it.
 fn write_pid(args: &ExecArgs, process: &Init) -> Result {
     args.pid_file.as_deref().map_or(Ok(()), |path| pid_file::write(path, process.pid))
 }
 
 /// Refuses options that later versions will carry out: ignoring them would give another process than asked for.
 fn refuse_what_is_missing(args: &ExecArgs) -> Result {
-    let refusal = if args.tty {
-        "--tty: terminals are not supported yet; leave the flag out"
-    } else if args.console_socket.is_some() {
-        "--console-socket: terminals are not supported yet; leave the flag out"
-    } else if args.cgroup.as_ref().is_some_and(|path| path.contains(':')) {
+    let refusal = if args.cgroup.as_ref().is_some_and(|path| path.contains(':')) {
         "--cgroup: controllers before the path are of cgroup v1, which is not supported; give the path only"
     } else if args.cgroup.as_ref().is_some_and(|path| path.split('/').any(|name| name == "..")) {
         "--cgroup: the path has to stay below the container's cgroup; leave out \"..\""

@@ -9,6 +9,7 @@ use super::{Context, Result};
 use crate::args::{NewContainer, PlanChoices};
 use crate::phrases::Failure;
 use crate::pidfd_socket::PidfdSocket;
+use crate::tty::{self, Joint};
 use crate::{notify, passed, pid_file, root};
 
 /// A container that has just been made, and the number of its first process.
@@ -19,20 +20,16 @@ pub struct New {
     pub container: Container,
     /// Its first process.
     pub pid: i32,
+    /// Its terminal, if it is to be joined with the caller's.
+    pub joint: Option<Joint>,
 }
 
-/// Makes a container. If this fails there is none, and no pid file.
-pub fn make(args: &NewContainer, context: &Context) -> Result<New> {
+/// Makes a container. If this fails there is none, and no pid file. Unless the caller is `detached` from it, a terminal
+/// is joined with the caller's.
+pub fn make(args: &NewContainer, detached: bool, context: &Context) -> Result<New> {
     let passed = passed::take_with_sockets(args.preserve_fds)?;
     refuse_what_is_missing(context)?;
     let bundle = Bundle::open(&args.bundle)?;
-    if args.console_socket.is_some() {
-        return Err(Failure::new(if bundle.terminal() {
-            "--console-socket: containers with a terminal are not supported yet; set process.terminal to false and leave the flag out"
-        } else {
-            "cannot use console socket if runc will not detach or allocate tty"
-        }));
-    }
     let mut options = options(&args.id, &args.choices);
     options.pass_fds = passed.stdio.passed();
     options.environment = passed.environment;
@@ -46,12 +43,13 @@ pub fn make(args: &NewContainer, context: &Context) -> Result<New> {
         plan.to_string().lines().for_each(|line| context.log.debug(line));
     }
     let store = root::open_for_new(context.globals.root.as_deref())?;
-    let container = store.create(&args.id, &plan, passed.stdio)?;
+    let (stdio, joint) = tty::streams(passed.stdio, bundle.terminal(), detached, args.console_socket.as_deref())?;
+    let container = store.create(&args.id, &plan, stdio)?;
     let sent = container.pidfd().map_or(Ok(()), |pidfd| pidfd_socket.send("standard", pidfd));
     let pid = sent.and_then(|()| write_pid(args, &container)).inspect_err(|_| discard(&store, args, context))?;
     // Not before: after a failure the log holds the error and nothing else, which Podman relies on.
     super::warn_of(plan.notes(), context);
-    Ok(New { store, container, pid })
+    Ok(New { store, container, pid, joint })
 }
 
 /// Removes a container that cannot be used after all; the failure behind it is what gets reported.

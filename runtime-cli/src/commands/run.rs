@@ -10,14 +10,15 @@ use runtime_core::StateProblem;
 use super::new::{self, New};
 use super::{Context, Result};
 use crate::args::RunArgs;
-use crate::foreground::{self, Signals};
+use crate::foreground::{self, Caller, Signals};
 use crate::notify::Notify;
 use crate::phrases::Failure;
+use crate::tty::Relay;
 
 /// Makes and starts a container, and unless it is detached waits for its end. Returns the code to exit with.
 pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     if args.detach {
-        let (new, notify) = start(args, context)?;
+        let Started { new, notify, .. } = start(args, context)?;
         if let (Some(notify), Some(pidfd)) = (notify, new.container.pidfd()) {
             notify.forward(pidfd, new.pid.cast_unsigned(), &context.log);
         }
@@ -29,13 +30,16 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     {
         context.log.warning(&format!("adopt processes that the container leaves behind: prctl: {errno:?}"));
     }
-    let (new, notify) = start(args, context)?;
-    if let (Some(notify), Some(pidfd)) = (notify, new.container.pidfd()) {
+    let started = start(args, context)?;
+    let (new, relay) = (&started.new, started.relay);
+    if let (Some(notify), Some(pidfd)) = (started.notify, new.container.pidfd()) {
         forward_beside(notify, pidfd, context)?;
     }
-    let code = foreground::wait_for_first(&new.container, new.pid, &signals, &context.log)?;
+    let caller = Caller { signals: &signals, relay: relay.as_ref(), log: &context.log };
+    let code = foreground::wait_for_first(&new.container, new.pid, caller)?;
+    drop(relay);
     if !args.keep {
-        delete(&new, context);
+        delete(new, context);
     }
     Ok(code)
 }
@@ -51,19 +55,33 @@ fn forward_beside(notify: Notify, pidfd: BorrowedFd<'_>, context: &Context) -> R
         .map_err(failed)
 }
 
-fn start(args: &RunArgs, context: &Context) -> Result<(New, Option<Notify>)> {
-    let new = new::make(&args.new, context)?;
+/// A container whose program runs.
+struct Started {
+    new: New,
+    relay: Option<Relay>,
+    notify: Option<Notify>,
+}
+
+fn start(args: &RunArgs, context: &Context) -> Result<Started> {
+    let mut new = new::make(&args.new, args.detach, context)?;
     let started = Notify::prepare(&new.container).and_then(|notify| {
+        let relay = join(&mut new)?;
         new.container.start()?;
-        Ok(notify)
+        Ok((relay, notify))
     });
     match started {
-        Ok(notify) => Ok((new, notify)),
+        Ok((relay, notify)) => Ok(Started { new, relay, notify }),
         Err(failure) => {
             new::discard(&new.store, &args.new, context);
             Err(failure)
         }
     }
+}
+
+/// Joins the terminals, so that the program finds its own with the size of the caller's.
+fn join(new: &mut New) -> Result<Option<Relay>> {
+    let (Some(joint), Some(process)) = (new.joint.take(), new.container.pidfd()) else { return Ok(None) };
+    joint.begin(process).map(Some)
 }
 
 /// Deletes a container that has ended. Its exit code is what the caller waits for, so a failure is only logged;

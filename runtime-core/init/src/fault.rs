@@ -95,6 +95,16 @@ checks! {
     DEPTH = 13, "check: directories are nested deeper than 128";
     /// A path or a name is longer than the kernel takes.
     LENGTH = 8, "check of the length";
+    /// `/dev/pts` is not the root of a devpts (CVE-2025-52565).
+    DEVPTS = 40, "check: /dev/pts is not the root of a devpts";
+    /// A request of ioctl under its own name.
+    TERMINAL_LOCK = 41, "ioctl(TIOCSPTLCK)";
+    /// The same.
+    TERMINAL_PEER = 42, "ioctl(TIOCGPTPEER)";
+    /// The same.
+    TERMINAL_SIZE = 43, "ioctl(TIOCSWINSZ)";
+    /// The same.
+    TERMINAL_CONTROL = 44, "ioctl(TIOCSCTTY)";
 }
 
 /// A refused call.

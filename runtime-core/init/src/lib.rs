@@ -34,6 +34,7 @@ pub mod slate;
 mod start;
 pub mod step;
 pub mod sys;
+mod terminal;
 
 pub use fault::{Call, Errno, Fault};
 pub use step::{Gate, MountRecord, Ns, Slot, Step, Text, Words};

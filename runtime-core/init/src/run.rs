@@ -10,7 +10,7 @@ use crate::sys::fd::{self, Fd};
 use crate::sys::memory::Mapping;
 use crate::sys::net::send_with_fd;
 use crate::sys::process::{self, CapSets, Prctl};
-use crate::{birth, creds, devices, hooks, mounts, namespaces, proc, program, rootfs, scheduling};
+use crate::{birth, creds, devices, hooks, mounts, namespaces, proc, program, rootfs, scheduling, terminal};
 
 /// The few values that flow from one step to a later one.
 pub(crate) struct Context {
@@ -115,6 +115,7 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::MaskPath { path, within } => mounts::mask_path(view, cx, path, within),
         Step::ReadonlyRoot {} => mounts::make_readonly(cx.root),
         Step::Unmount { path } => mounts::unmount(frame.text(path)),
+        Step::Terminal { slot, size, console } => terminal::make(view, cx, slot, size, console == 1),
         Step::Hook { record } => hooks::run(view, &cx.program, record),
         Step::EnterRoot { how } => rootfs::enter(cx, how),
         Step::RootPropagation { kind, recursive } => rootfs::propagation(kind, recursive == 1),

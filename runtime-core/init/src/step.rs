@@ -474,6 +474,8 @@ steps! {
     51 CheckMaps { /** three numbers a line */ uid: Words, /** the same */ gid: Words }
     /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`, `keyctl(KEYCTL_SETPERM)`—a session keyring of its own.
     47 Keyring { /** its name */ name: Text, /** its permissions; 0 leaves them */ permissions: u32 }
+    /// `openat2(/dev/pts/ptmx)`, `ioctl(TIOCGPTPEER, TIOCSCTTY)`, `open_tree`, `move_mount`, `sendmsg`, `dup3`—the process gets a terminal (CVE-2025-52565).
+    57 Terminal { /** socket that gets the master side */ slot: Slot, /** rows in the low half, columns in the high one; 0 leaves the kernel's */ size: u32, /** 1: it is put over `/dev/console` */ console: u32 }
     /// `clone3`, `execve`, `poll`, `wait4`—a hook that runs in the container's namespaces.
     49 Hook { /** see [`crate::hooks`] */ record: Words }
     /// `clone3(CLONE_NEWUSER)`, `read`, `wait4`—a user namespace for the host to keep: with it the ids of a mount are mapped.

@@ -16,6 +16,7 @@ use runtime_init::sys::fd::open as flag;
 use runtime_init::sys::owned::{clone_tree, duplicate_from, open};
 
 use super::refused;
+use super::stdio::Stdio;
 use crate::cgroup::Cgroup;
 use crate::container::ContainerDir;
 use crate::container::notify::DIRECTORY as NOTIFY_DIRECTORY;
@@ -46,7 +47,7 @@ impl<'a> Descriptors<'a> {
             SlotUse::Source { path, recursive } => self.tree(slot, path, 0, *recursive)?,
             // Filled when everything else is there.
             SlotUse::Cgroup | SlotUse::Reserved | SlotUse::Inside { .. } => return Ok(()),
-            SlotUse::Start | SlotUse::Passed { .. } | SlotUse::Notify => return Ok(()),
+            SlotUse::Start | SlotUse::Passed { .. } | SlotUse::Notify | SlotUse::Terminal => return Ok(()),
         };
         self.open[index] = Some(opened);
         Ok(())
@@ -70,16 +71,13 @@ impl<'a> Descriptors<'a> {
     }
 
     /// Fills the slots that are not opened by a line of their own.
-    pub fn fill(
-        &mut self,
-        dir: Option<&ContainerDir>,
-        cgroup: Option<&Cgroup>,
-        passed: &BTreeMap<u32, OwnedFd>,
-    ) -> Result<()> {
+    pub fn fill(&mut self, dir: Option<&ContainerDir>, cgroup: Option<&Cgroup>, stdio: &Stdio) -> Result<()> {
+        let passed = &stdio.passed;
         self.check_passed(passed)?;
         for (place, usage) in self.open.iter_mut().zip(&self.plan.slots) {
             *place = match (usage, dir) {
                 (SlotUse::Cgroup, _) => cgroup.map(|c| duplicate(c.dir_fd())).transpose()?,
+                (SlotUse::Terminal, _) => stdio.socket().map(duplicate).transpose()?,
                 (SlotUse::Reserved, Some(dir)) => Some(duplicate(dir.as_fd())?),
                 (SlotUse::Inside { path }, Some(dir)) => Some(place_for(path, dir)?),
                 (SlotUse::Start, Some(dir)) => Some(fifo(dir)?),

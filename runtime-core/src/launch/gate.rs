@@ -101,23 +101,31 @@ impl Gates {
             return Ok(None);
         }
         let mut bytes = [0; 8];
-        let mut control = nix::cmsg_space!(RawFd);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let message =
-            recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC);
-        let message = match message {
-            Err(Errno::ECONNRESET) => return Ok(Some(Message::Closed)),
-            other => other.map_err(|errno| StepError::host(None, "listen to init", "recvmsg", errno))?,
-        };
-        let mut fds = Vec::new();
-        for part in message.cmsgs().into_iter().flatten() {
-            if let ControlMessageOwned::ScmRights(received) = part {
-                fds.extend(received.into_iter().map(adopt_received));
-            }
+        match message(self.socket.as_fd(), &mut bytes, MsgFlags::empty()) {
+            Ok((len, fd)) => Ok(Some(read(&bytes[..len], fd))),
+            Err(Errno::ECONNRESET) => Ok(Some(Message::Closed)),
+            Err(errno) => Err(StepError::host(None, "listen to init", "recvmsg", errno).into()),
         }
-        let len = message.bytes;
-        Ok(Some(read(&bytes[..len], fds.pop())))
     }
+}
+
+/// Receives a message: its length, and the descriptor that came with it.
+pub(super) fn message(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    flags: MsgFlags,
+) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut control = nix::cmsg_space!(RawFd);
+    let mut parts = [IoSliceMut::new(bytes)];
+    let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let mut fds = Vec::new();
+    for part in message.cmsgs().into_iter().flatten() {
+        if let ControlMessageOwned::ScmRights(received) = part {
+            fds.extend(received.into_iter().map(adopt_received));
+        }
+    }
+    Ok((message.bytes, fds.pop()))
 }
 
 fn read(bytes: &[u8], fd: Option<OwnedFd>) -> Message {

@@ -16,10 +16,10 @@ mod net_devices;
 mod netlink;
 mod report;
 mod start;
+mod stdio;
 mod trees;
 
-use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -28,6 +28,7 @@ use runtime_init::sys::process::{prlimit, set_io_priority, set_scheduler};
 use runtime_init::sys::spawn::{Image, spawn};
 use runtime_init::{Errno as RawErrno, Fault, Gate};
 
+use crate::at::ConfigPath;
 use crate::cgroup::Cgroup;
 use crate::container::{ContainerDir, Entry, Identity, Record, State, Status, Undo};
 use crate::error::{Error, Need, Result, StepError};
@@ -42,6 +43,7 @@ use net_devices::Moved;
 
 pub use hooks::run as run_hooks;
 pub use start::start;
+pub use stdio::{Master, Stdio, Terminal, WindowSize, window_size};
 
 /// The program that carries out init's column; `build.rs` made it.
 const INIT: &[u8] = include_bytes!(env!("RUNTIME_INIT_IMAGE"));
@@ -51,61 +53,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Hooks have deadlines of their own, if the configuration gives them any; a wait for them ends when init does.
 const UNLIMITED: Duration = Duration::from_millis(i32::MAX as u64);
-
-/// The standard streams that a container gets, and what it is passed beside them.
-#[derive(Debug, Default)]
-pub struct Stdio {
-    given: [Option<OwnedFd>; 3],
-    passed: BTreeMap<u32, OwnedFd>,
-}
-
-impl Stdio {
-    /// The caller's own streams.
-    #[must_use]
-    pub fn inherit() -> Self {
-        Self::default()
-    }
-
-    /// These descriptors as standard input, output and error.
-    #[must_use]
-    pub fn from_fds(stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> Self {
-        Self { given: [Some(stdin), Some(stdout), Some(stderr)], ..Self::default() }
-    }
-
-    /// Passes `fd` on: the program finds it open as `number`, which is above 2 and has to be among
-    /// [`crate::CreateOptions::pass_fds`].
-    #[must_use]
-    pub fn pass(mut self, number: u32, fd: OwnedFd) -> Self {
-        self.passed.insert(number, fd);
-        self
-    }
-
-    /// Passes on what the caller has open from descriptor 3 on, `count` numbers far, under the same numbers; those that are
-    /// not open are left out. To be called before anything else is opened that is not meant.
-    ///
-    /// # Errors
-    /// [`Error::Step`] if the caller's descriptors cannot be listed or copied.
-    pub fn pass_open(mut self, count: u32) -> Result<Self> {
-        if count > 0 {
-            for number in descriptors::open_in_caller(3..3_u32.saturating_add(count))? {
-                if let Some(copy) = descriptors::copy(number)? {
-                    self.passed.insert(number, copy);
-                }
-            }
-        }
-        Ok(self)
-    }
-
-    /// The numbers of what is passed on, for [`crate::CreateOptions::pass_fds`].
-    #[must_use]
-    pub fn passed(&self) -> Vec<u32> {
-        self.passed.keys().copied().collect()
-    }
-
-    fn numbers(&self) -> [RawFd; 3] {
-        self.given.each_ref().map(|fd| fd.as_ref().map_or(-1, AsRawFd::as_raw_fd))
-    }
-}
 
 /// A container's first process, as its creator knows it.
 #[derive(Debug)]
@@ -155,7 +102,7 @@ pub fn exec(plan: &Plan, mut target: Target<'_>, stdio: Stdio) -> Result<Init> {
 }
 
 /// Names the asking field in an error of the host's side that has none yet.
-fn placed(error: Error, origin: Option<&crate::ConfigPath>) -> Error {
+fn placed(error: Error, origin: Option<&ConfigPath>) -> Error {
     match error {
         Error::Step(mut step) => {
             if step.origin.is_none() && step.side == crate::Side::Host {
@@ -221,6 +168,7 @@ impl<'a> Launch<'a> {
         if let Some(Error::Config { at, problem }) = self.plan.refusals().first() {
             return Err(Error::Config { at: at.clone(), problem: problem.clone() });
         }
+        self.streams_fit()?;
         for line in &self.plan.lines {
             let Act::Host(step) = &line.act else { continue };
             if let Err(error) = self.carry_out(step) {
@@ -230,6 +178,16 @@ impl<'a> Launch<'a> {
         }
         let none = || StepError::host(None, "create", "plan without a birth", nix::errno::Errno::EINVAL);
         Ok(self.init.ok_or_else(none)?)
+    }
+
+    /// A terminal needs somebody who holds its other side, and the other way round.
+    fn streams_fit(&self) -> Result<()> {
+        let reason = match (self.plan.has_terminal(), self.stdio.socket().is_some()) {
+            (true, false) => "a terminal needs somebody to hold its master side: pass Stdio::terminal",
+            (false, true) => "there is no terminal to pass the master side of: set it to true",
+            _ => return Ok(()),
+        };
+        Err(Error::refused(ConfigPath::new("process.terminal"), reason))
     }
 
     fn carry_out(&mut self, step: &HostStep) -> Result<()> {
@@ -378,7 +336,7 @@ impl<'a> Launch<'a> {
         }
         let (gates, inits_end) = Gates::new()?;
         let inits_end = self.descriptors.above_passed(inits_end)?;
-        self.descriptors.fill(self.dir, self.cgroup.as_ref(), &self.stdio.passed)?;
+        self.descriptors.fill(self.dir, self.cgroup.as_ref(), &self.stdio)?;
         let frame = Frame::lay_out(self.plan, self.dir, &self.descriptors.numbers(), inits_end.as_raw_fd())?;
         let mut inherit = self.descriptors.open_numbers();
         inherit.push(inits_end.as_raw_fd());
@@ -387,6 +345,7 @@ impl<'a> Launch<'a> {
         // From here on only init holds them: its end of the gate closing means that it is gone.
         drop(inits_end);
         self.descriptors.close();
+        self.stdio = Stdio::inherit();
         (self.usher, self.gates, self.frame) = (Some(usher), Some(gates), Some(frame));
         Ok(())
     }

@@ -70,6 +70,7 @@ fn explained(fault: Fault) -> Option<String> {
         Call::PROGRAM if fault.aux == 1 && fault.errno() == nix::libc::ENOENT => "not in any directory of PATH",
         Call::DEVICE => "another file is in the place of the device node; remove it from the root file system",
         Call::ORDINARY_DIRECTORY => "the path is or leads over a symbolic link, or into procfs",
+        Call::DEVPTS => "a terminal needs a mount of type devpts on /dev/pts",
         Call::PROCFS => "only a procfs may be mounted on /proc",
         _ => return None,
     };

@@ -8,7 +8,7 @@ use runtime_init::{Gate, Step};
 
 use super::draft::Draft;
 use super::process::{labels, scheduling};
-use super::{HostStep, devices, hooks, mounts, namespaces, net_devices, process, rootfs, seccomp, sysctl};
+use super::{HostStep, devices, hooks, mounts, namespaces, net_devices, process, rootfs, seccomp, sysctl, terminal};
 use crate::error::Result;
 
 /// Appends every line of the creation to the draft.
@@ -45,6 +45,7 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     process::working_directory_exists(p)?; // while the root is writable
     hooks::outside(p); //                 the host's, then the container's: they may still add mounts
     hooks::inside(p, hooks::Phase::CreateContainer)?;
+    terminal::of_container(p)?; //        from the container's devpts, which hooks may have mounted; while /dev is writable
     sysctl::write(p)?; //                 through our own procfs, whatever is mounted on the container's
     mounts::make_readonly(p); //          what had to be writable until the nodes were made
     mounts::cover(p)?; //                 read-only paths and masks, after every mount that could undo them

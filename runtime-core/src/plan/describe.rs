@@ -92,6 +92,7 @@ impl Plan {
             Some(SlotUse::Start) => "exec.fifo".to_owned(),
             Some(SlotUse::Passed { number }) => format!("the caller's descriptor {number}"),
             Some(SlotUse::Notify) => "the directory of the notify socket".to_owned(),
+            Some(SlotUse::Terminal) => "the socket for the terminal".to_owned(),
             None => "nothing".to_owned(),
         }
     }
@@ -152,6 +153,7 @@ impl Plan {
             Step::MaskPath { path, within } => format!("mask {}", self.covered(path, within)),
             Step::ReadonlyRoot {} => "make the root read-only".to_owned(),
             Step::Hook { record } => self.describe_hook(record),
+            Step::Terminal { size, console, .. } => describe_terminal(size, console == 1),
             Step::Unmount { path } => format!("unmount or cover the host's {}", self.text(path)),
             Step::EnterRoot { how: Enter::Pivot } => "enter root (pivot_root)".to_owned(),
             Step::EnterRoot { how: Enter::Move } => "enter root (move, chroot)".to_owned(),
@@ -313,6 +315,17 @@ fn describe_birth(namespaces: u32, into_cgroup: bool) -> String {
     let place = if into_cgroup { " into the cgroup" } else { "" };
     let news = if names.is_empty() { String::new() } else { format!(", new {}", names.join(" ")) };
     format!("birth{place}{news}")
+}
+
+fn describe_terminal(size: u32, console: bool) -> String {
+    let mut text = "terminal".to_owned();
+    if size != 0 {
+        let _ = write!(text, " {}x{}", size >> 16, size & 0xffff);
+    }
+    if console {
+        text.push_str(", also on /dev/console");
+    }
+    text
 }
 
 const fn describe_gate(gate: Gate) -> &'static str {

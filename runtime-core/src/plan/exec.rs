@@ -11,7 +11,7 @@ use runtime_init::{Gate, Ns, Slot, Step};
 
 use super::draft::Draft;
 use super::process::{labels, scheduling};
-use super::{HostStep, SlotUse, namespaces, process, seccomp};
+use super::{HostStep, SlotUse, namespaces, process, seccomp, terminal};
 use crate::at::ConfigPath;
 use crate::error::Result;
 
@@ -48,6 +48,7 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
     p.init(Step::Session {});
     labels::keyring(p)?;
     scheduling::cpus_after(p)?;
+    terminal::of_further(p)?; //          from the container's devpts, in a session of its own
 
     seccomp::compile(p)?;
     process::limits(p)?;

@@ -156,6 +156,7 @@ const fn changes_the_tree(step: &Step) -> bool {
             | Step::Symlink { .. }
             | Step::Ptmx {}
             | Step::MakeDirectory { .. }
+            | Step::Terminal { console: 1, .. }
             | Step::Sysctl { .. }
             | Step::ReadonlyPath { .. }
             | Step::MaskPath { .. }
@@ -180,6 +181,21 @@ fn the_root_closes_behind(plan: &Plan) {
     let first_cover = position(plan, covers);
     let other = last_position(plan, |step| changes_the_tree(step) && !covers(step));
     assert!(first_cover.is_none() || first_cover > other, "something could undo a mask: {plan}");
+}
+
+/// A terminal is of the container's own devpts, and the console is made while there can be a file for it (CVE-2025-52565).
+fn the_terminal_is_the_containers(plan: &Plan, spec: &Value) {
+    let terminal = only(plan, |act| matches!(act, Act::Init(Step::Terminal { .. })));
+    assert_eq!(terminal.is_some(), spec.pointer("/process/terminal") == Some(&Value::Bool(true)), "{plan}");
+    assert_eq!(terminal.is_some(), plan.has_terminal());
+    let Some(terminal) = terminal else { return };
+    let on_console = matches!(plan.lines[terminal].act, Act::Init(Step::Terminal { console: 1, .. }));
+    assert_eq!(on_console, namespace(spec, Ns::Mount).is_some(), "the host's console is covered: {plan}");
+    let before = last_position(plan, |step| matches!(step, Step::Session {} | Step::Mount { .. } | Step::Ptmx {}));
+    assert!(before < Some(terminal), "{plan}");
+    let after =
+        position(plan, |step| covers(step) || matches!(step, Step::ReadonlyMount { .. } | Step::OwnStdio { .. }));
+    assert!(after.is_none_or(|after| after > terminal), "{plan}");
 }
 
 const fn comes_after_filter(step: &Step) -> bool {
@@ -287,6 +303,7 @@ fn texts_of(plan: &Plan, step: Step) -> Vec<Text> {
 const fn slot_of(step: Step) -> Option<Slot> {
     match step {
         Step::Join { slot, .. } | Step::ReadonlyMount { slot } | Step::WaitForStart { slot } => Some(slot),
+        Step::Terminal { slot, .. } => Some(slot),
         Step::OpenSource { slot, .. } | Step::DeviceBind { slot, .. } => Some(slot),
         Step::Birth { cgroup: slot, .. } | Step::Rootfs { slot, .. } => slot,
         Step::ReadonlyPath { within: slot, .. } | Step::MaskPath { within: slot, .. } => slot,
@@ -355,6 +372,7 @@ fn check(plan: &Plan, spec: &Value) {
     births_are_in_order(plan, spec);
     the_usher_is_careful(plan, spec);
     the_root_closes_behind(plan);
+    the_terminal_is_the_containers(plan, spec);
     privileges_fall_in_order(plan);
     tables_hold_what_steps_name(plan);
     the_frame_says_the_same(plan);

@@ -27,6 +27,7 @@ mod rootfs;
 mod seccomp;
 mod show;
 mod sysctl;
+mod terminal;
 mod texts;
 
 use std::collections::BTreeMap;
@@ -110,6 +111,8 @@ pub(crate) enum SlotUse {
     Passed { number: u32 },
     /// The directory of the notify socket, detached.
     Notify,
+    /// The socket that gets the master side of the process's terminal.
+    Terminal,
 }
 
 /// One line of the host's column.
@@ -332,6 +335,12 @@ impl Plan {
             hooks: &self.hooks,
             config_json: &r.config,
         }
+    }
+
+    /// Whether the process gets a terminal, which has to be asked for with `Stdio::terminal` then.
+    #[must_use]
+    pub fn has_terminal(&self) -> bool {
+        self.slots.contains(&SlotUse::Terminal)
     }
 
     /// Init's column.

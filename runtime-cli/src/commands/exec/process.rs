@@ -20,7 +20,7 @@ pub fn read(path: &Path) -> Result<Value> {
     }
 }
 
-/// The object of a file as it is. Options that would change it are refused: `--user`, for one, must not be without effect.
+/// The object of a file as it is, which `--tty` does not change, as in runc: engines give both. Options that would change it are refused: `--user`, for one, must not be without effect.
 pub fn unchanged(object: Value, args: &ExecArgs) -> Result<Value> {
     if args.changes != Changes::default() {
         return Err(Failure::new("--process: options that change the process have no effect on one from a file"));
@@ -41,7 +41,7 @@ pub fn changed(mut object: Value, args: &ExecArgs) -> Result<Value> {
     }
     let changes = &args.changes;
     object["args"] = json!(args.words);
-    object["terminal"] = json!(false);
+    object["terminal"] = json!(args.tty);
     for (name, value) in
         [("cwd", &changes.cwd), ("apparmorProfile", &changes.apparmor), ("selinuxLabel", &changes.process_label)]
     {
@@ -178,6 +178,16 @@ mod tests {
             object,
             json!({"args": ["ls", "-l"], "terminal": false, "cwd": "/", "env": ["A=1"], "user": {"uid": 5, "gid": 6}})
         );
+    }
+
+    #[test]
+    fn a_terminal_has_to_be_asked_for() {
+        for (given, option) in [(json!(true), None), (json!(false), Some("--tty")), (json!(null), Some("-t"))] {
+            let words: Vec<&str> = option.into_iter().chain(["ID", "sh"]).collect();
+            assert_eq!(with(&json!({"terminal": given}), &words)["terminal"], json!(option.is_some()));
+        }
+        let object = json!({"args": ["x"], "terminal": false});
+        assert_eq!(unchanged(object.clone(), &arguments(&["--process=F", "-t", "ID"])), Ok(object));
     }
 
     #[test]

@@ -18,9 +18,11 @@ pub mod owned;
 pub mod process;
 #[cfg(not(freestanding))]
 pub mod spawn;
+pub mod tty;
 mod x86_64;
 
 use core::ffi::CStr;
+use core::marker::PhantomData;
 
 use crate::fault::{Call, Errno, Fault, Result};
 use x86_64 as arch;
@@ -81,6 +83,22 @@ fn at_path<const N: usize>(number: AtPath, dir: fd::Fd, path: &CStr, args: [usiz
 unsafe fn special<const N: usize>(number: Special, args: [usize; N]) -> Result<usize> {
     // SAFETY: the caller's contract.
     checked(number.0, unsafe { arch::syscall(number.0, six(args)) })
+}
+
+/// A request of `ioctl` whose argument is a `T` in memory. As with the numbers, what the kernel does with it is part of
+/// its type.
+struct Request<T>(u32, PhantomData<T>);
+
+impl<T> Request<T> {
+    const fn new(number: u32) -> Self {
+        Self(number, PhantomData)
+    }
+}
+
+fn ioctl<T>(fd: fd::Fd, request: &Request<T>, argument: &mut T) -> Result<usize> {
+    let args = [fd.arg(), request.0 as usize, core::ptr::from_mut(argument) as usize];
+    // SAFETY: a request is declared with the type that the kernel reads or writes, and the argument is ours alone.
+    unsafe { special(arch::ioctl, args) }
 }
 
 /// The name of a call for a message: `move_mount`. `None` if this layer has no such call.

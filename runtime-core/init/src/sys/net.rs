@@ -3,7 +3,7 @@
 use core::mem::size_of;
 
 use super::fd::Fd;
-use super::{Special, arch, plain, special};
+use super::{Request, Special, arch, ioctl, plain, special};
 use crate::fault::Result;
 
 #[repr(C)]
@@ -91,8 +91,9 @@ pub fn route_socket() -> Result<Fd> {
 pub fn raise_loopback() -> Result {
     const AF_INET: usize = 2;
     const SOCK_DGRAM_CLOEXEC: usize = 2 | 0o2_000_000;
-    const SIOCSIFFLAGS: usize = 0x8914;
+    const SIOCSIFFLAGS: Request<IfReq> = Request::new(0x8914);
     const IFF_UP_RUNNING: u16 = 0x1 | 0x40;
+    /// `struct ifreq`, which is 40 bytes on 64-bit architectures.
     #[repr(C)]
     struct IfReq {
         name: [u8; 16],
@@ -102,8 +103,7 @@ pub fn raise_loopback() -> Result {
     let mut request = IfReq { name: [0; 16], flags: IFF_UP_RUNNING, rest: [0; 22] };
     request.name[..2].copy_from_slice(b"lo");
     let socket = plain(arch::socket, [AF_INET, SOCK_DGRAM_CLOEXEC, 0]).map(Fd::from_result)?;
-    // SAFETY: the kernel reads one `struct ifreq`, which is 40 bytes on 64-bit architectures.
-    let result = unsafe { special(arch::ioctl, [socket.arg(), SIOCSIFFLAGS, (&raw const request) as usize]) };
+    let result = ioctl(socket, &SIOCSIFFLAGS, &mut request);
     super::fd::close(socket)?;
     result.map(drop)
 }

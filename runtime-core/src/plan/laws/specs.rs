@@ -155,12 +155,15 @@ fn process() -> impl Strategy<Value = Value> {
         kinds.iter().map(|kind| json!({"type": kind, "soft": 1, "hard": u64::MAX})).collect::<Vec<_>>()
     });
     let env = subsequence(vec!["A=1", "HOME=/h", "HOME=", "PATH=/bin", "A=2"], 0..=5);
-    let rest = (of(capabilities()), env, limits, of(-1000_i32..=1000), any::<bool>());
-    (user, path(), vec("[a-z/]{1,8}", 1..4), rest).prop_map(|(user, cwd, args, (caps, env, limits, oom, nnp))| {
+    let terminal = of((0_u16..200, 0_u16..200));
+    let rest = (of(capabilities()), env, limits, of(-1000_i32..=1000), any::<bool>(), terminal);
+    (user, path(), vec("[a-z/]{1,8}", 1..4), rest).prop_map(|(user, cwd, args, (caps, env, limits, oom, nnp, size))| {
         let mut process = json!({"user": user, "cwd": cwd, "args": args, "env": env, "rlimits": limits});
         process["noNewPrivileges"] = nnp.into();
         put(&mut process, "capabilities", caps);
         put(&mut process, "oomScoreAdj", oom.map(Value::from));
+        process["terminal"] = size.is_some().into();
+        put(&mut process, "consoleSize", size.map(|(height, width)| json!({"height": height, "width": width})));
         process
     })
 }

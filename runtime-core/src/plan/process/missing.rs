@@ -6,7 +6,7 @@ use super::super::draft::Draft;
 use crate::at::ConfigPath;
 
 /// Fields of `config.json` that are refused when they are there and not empty, and what they would be.
-const MISSING: [(&str, &str); 2] = [("linux.intelRdt", "Intel RDT is"), ("process.terminal", "a terminal is")];
+const MISSING: [(&str, &str); 1] = [("linux.intelRdt", "Intel RDT is")];
 
 /// Collects the refusals.
 pub(in crate::plan) fn refuse_what_is_missing(p: &mut Draft<'_>) {
