@@ -9,6 +9,7 @@ cases! {
         rt_58_59_kill_of_a_stopped_container_changes_nothing,
         rt_60_signals_reach_the_program,
         rt_60_kill_works_in_created,
+        rt_60_term_works_in_created,
         rt_61_signal_spellings,
         rt_61_term_is_the_default_signal,
         rt_61_unknown_signals_fail,
@@ -18,7 +19,7 @@ cases! {
         peer_25_kill_without_pid_namespace_kills_the_whole_cgroup,
         peer_25_kill_reaches_what_outlived_the_first_process,
         peer_28_kill_all_of_a_stopped_container_is_no_error,
-        peer_1_7_kill_by_regex,
+        crun_kill_by_regex,
     ;
 }
 
@@ -63,6 +64,17 @@ fn rt_60_kill_works_in_created(runtime: &Runtime) {
     assert_eq!(container.reap(pid), 137);
     assert_eq!(container.status(), "stopped");
     container.delete().ok();
+}
+
+// pidfd-socket.bats of runc: a first process of a pid namespace would not hear them.
+fn rt_60_term_works_in_created(runtime: &Runtime) {
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
+        let container = Container::sleeper(runtime);
+        container.create().ok();
+        container.kill(signal).ok().silent();
+        container.wait_for("stopped");
+        container.start().fails();
+    }
 }
 
 fn rt_61_signal_spellings(runtime: &Runtime) {
@@ -155,7 +167,7 @@ fn peer_28_kill_all_of_a_stopped_container_is_no_error(runtime: &Runtime) {
     container.call(["kill", "--all", &container.id, "KILL"]).run().ok().silent();
 }
 
-fn peer_1_7_kill_by_regex(runtime: &Runtime) {
+fn crun_kill_by_regex(runtime: &Runtime) {
     let mut first = Container::sleeper(runtime);
     let (mut second, mut third) = (first.beside(), first.beside());
     for (container, end) in [(&mut first, "-web.1"), (&mut second, "-web.2"), (&mut third, "-db")] {

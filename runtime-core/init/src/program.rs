@@ -116,11 +116,20 @@ fn executable(path: &CStr) -> Result {
     fd::may_execute(Fd::CWD, path)
 }
 
+const HUP: i32 = 1;
+const INT: i32 = 2;
+const QUIT: i32 = 3;
+const TERM: i32 = 15;
+
 /// Waits for the byte of `start`. From here on the creating process may be gone, so its gate is closed first; and `exec` may
 /// bring others in, for whom a procfs without masks must not lie about.
 pub fn wait_for_start(view: &View<'_>, cx: &mut Context, slot: Slot) -> Result {
     if cx.procfs != Fd(-1) {
         fd::close(core::mem::replace(&mut cx.procfs, Fd(-1)))?;
+    }
+    // A container that was only created can be ended like one that runs.
+    for signal in [HUP, INT, QUIT, TERM] {
+        process::end_at(signal)?;
     }
     view.slate.enter(Phase::Waiting);
     fd::close(view.frame.gate())?;

@@ -462,7 +462,7 @@ steps! {
     42 Cwd { /** path */ path: Text }
     /// `faccessat2`, `statx`—a missing program is an error of `create`.
     43 FindProgram { /** the words of `args` */ args: Words, /** `PATH` */ path: Text }
-    /// `read(exec.fifo)`—stand until `start`. The gate is closed first: from here on the host may be gone.
+    /// `rt_sigaction`, `read(exec.fifo)`—stand until `start`, or until a signal that ends programs. The gate is closed first: from here on the host may be gone.
     44 WaitForStart { /** the fifo */ slot: Slot }
     /// `seccomp(SECCOMP_SET_MODE_FILTER)`—only capset, prctl and execve follow; with a listener also its `close`, and the wait for `start`.
     45 Filter { /** its flags */ flags: u32 }

@@ -297,24 +297,43 @@ pub fn set_personality(domain: u32) -> Result {
     plain(arch::personality, [domain as usize]).map(drop)
 }
 
+const SIGSET_BYTES: usize = 8;
+
 /// Unblocks every signal and sets every disposition to the default.
 ///
 /// # Errors
 /// As sigprocmask(2).
 pub fn reset_signals() -> Result {
     const SIG_SETMASK: usize = 2;
-    const SIGSET_BYTES: usize = 8;
     let none = 0_u64;
     // SAFETY: the kernel reads one signal set of the size passed.
     unsafe { special(arch::rt_sigprocmask, [SIG_SETMASK, (&raw const none) as usize, 0, SIGSET_BYTES]) }?;
-    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: the kernel reads one zeroed `struct sigaction`: SIG_DFL, no flags, empty mask. SIGKILL and
-        // SIGSTOP refuse, which is right.
-        let _: Result<usize> =
-            unsafe { special(arch::rt_sigaction, [signal, default.as_ptr() as usize, 0, SIGSET_BYTES]) };
+        // SIG_DFL, no flags, empty mask. SIGKILL and SIGSTOP refuse, which is right.
+        let _: Result = action(signal, [0; 4]);
     }
     Ok(())
+}
+
+/// `rt_sigaction`: the signal ends this process, also if it is the first one of a pid namespace, for which the kernel
+/// drops signals without a handler. `execve` sets it back.
+///
+/// # Errors
+/// As rt_sigaction(2).
+pub fn end_at(signal: i32) -> Result {
+    const SA_RESTORER: u64 = 0x0400_0000;
+    extern "C" fn end(signal: i32) -> ! {
+        exit(128 + signal)
+    }
+    let end = end as extern "C" fn(i32) -> ! as usize as u64;
+    // x86_64 insists on code to return by, although this never returns.
+    action(signal.unsigned_abs() as usize, [end, SA_RESTORER, end, 0])
+}
+
+/// What happens at a signal: handler, flags, restorer, mask.
+fn action(signal: usize, action: [u64; 4]) -> Result {
+    // SAFETY: the kernel reads one `struct sigaction`, whose handler is none or a function that never returns.
+    unsafe { special(arch::rt_sigaction, [signal, action.as_ptr() as usize, 0, SIGSET_BYTES]) }.map(drop)
 }
 
 /// `seccomp(SECCOMP_SET_MODE_FILTER, flags, program)`; `program` is a list of `struct sock_filter`. Returns the listener,
