@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
@@ -171,6 +172,7 @@ const AND_IMM: u8 = 0x54;
 const SHIFT_RIGHT_IMM: u8 = 0x74;
 const MOVE_IMM: u8 = 0xb4;
 const JUMP_IF_NOT_IMM: u8 = 0x56;
+const JUMP_IF_IMM: u8 = 0x16;
 const JUMP: u8 = 0x05;
 const JUMP_IF_ANY_BIT_IMM: u8 = 0x46;
 const EXIT: u8 = 0x95;
@@ -197,25 +199,93 @@ fn assemble(rules: &[DeviceRule]) -> Vec<u64> {
         instruction(LOAD_WORD, MAJOR, R1, 4, 0),
         instruction(LOAD_WORD, MINOR, R1, 8, 0),
     ];
-    for rule in rules.iter().rev() {
+    let mut rest = rules;
+    while let Some((rule, before)) = rest.split_last() {
+        let run = run_of(rest);
+        if run.len() > 1 {
+            program.extend(allow_any_of(run));
+            rest = &rest[..rest.len() - run.len()];
+            continue;
+        }
         program.extend(block(rule));
         // A rule that decides everything about every device: what comes before it has no effect, and
         // the verifier refuses instructions that cannot be reached.
         if (rule.kind, rule.major, rule.minor, rule.access) == (DeviceKind::Any, None, None, Access::ALL) {
             return program;
         }
+        rest = before;
     }
     program.extend(answer(false));
     program
 }
 
-/// One rule: jumps over itself unless the device matches, then decides its letters.
-fn block(rule: &DeviceRule) -> Vec<u64> {
-    let kind = match rule.kind {
+/// So long that no jump in it is too long for an instruction.
+const LONGEST_RUN: usize = 1000;
+
+/// The last rules as far as each allows everything for devices of one type and a given major number.
+fn run_of(rules: &[DeviceRule]) -> &[DeviceRule] {
+    let kind = rules.last().map(|rule| rule.kind);
+    let fits = |rule: &&DeviceRule| {
+        rule.allow && rule.access == Access::ALL && rule.major.is_some() && Some(rule.kind) == kind
+    };
+    let length = rules.iter().rev().take(LONGEST_RUN).take_while(fits).count();
+    &rules[rules.len() - length..]
+}
+
+/// A run of rules as one block. Their order does not matter, so that type and major number are compared once for all
+/// that share them: the verifier, whose time every start pays for, follows few paths.
+fn allow_any_of(run: &[DeviceRule]) -> Vec<u64> {
+    let mut by_major: BTreeMap<u32, Vec<Option<u32>>> = BTreeMap::new();
+    for rule in run {
+        by_major.entry(rule.major.unwrap_or_default()).or_default().push(rule.minor);
+    }
+    // Each test with what it compares; `None` as its target is the answer behind the tests.
+    let mut tests: Vec<(u8, u8, u32, Option<usize>)> = Vec::new();
+    for (major, minors) in by_major {
+        if minors.contains(&None) {
+            tests.push((JUMP_IF_IMM, MAJOR, major, None));
+            continue;
+        }
+        tests.push((JUMP_IF_NOT_IMM, MAJOR, major, Some(minors.len())));
+        tests.extend(minors.into_iter().flatten().map(|minor| (JUMP_IF_IMM, MINOR, minor, None)));
+    }
+    let count = tests.len();
+    let mut block: Vec<u64> = tests
+        .into_iter()
+        .enumerate()
+        .map(|(at, (code, register, value, over))| {
+            // Behind the tests is a jump over the answer, then the answer.
+            instruction(code, register, 0, distance(over.unwrap_or(count - at)), value)
+        })
+        .collect();
+    block.push(instruction(JUMP, 0, 0, 2, 0));
+    block.extend(answer(true));
+    if let Some(kind) = run.first().and_then(|rule| number_of(rule.kind)) {
+        block.insert(0, instruction(JUMP_IF_NOT_IMM, KIND, 0, distance(block.len()), kind));
+    }
+    block
+}
+
+/// The kernel's number of a type (`BPF_DEVCG_DEV_*`).
+const fn number_of(kind: DeviceKind) -> Option<u32> {
+    match kind {
         DeviceKind::Any => None,
         DeviceKind::Block => Some(1),
         DeviceKind::Char => Some(2),
-    };
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a block has at most two instructions for each of its LONGEST_RUN rules, and a few more"
+)]
+const fn distance(instructions: usize) -> i16 {
+    instructions as i16
+}
+
+/// One rule: jumps over itself unless the device matches, then decides its letters.
+fn block(rule: &DeviceRule) -> Vec<u64> {
     let letters = u32::from(rule.access.0);
     let mut decide = Vec::new();
     match (rule.access == Access::ALL, rule.allow) {
@@ -231,18 +301,13 @@ fn block(rule: &DeviceRule) -> Vec<u64> {
             decide.extend(answer(false));
         }
     }
-    let tests = [(KIND, kind), (MAJOR, rule.major), (MINOR, rule.minor)];
+    let tests = [(KIND, number_of(rule.kind)), (MAJOR, rule.major), (MINOR, rule.minor)];
     let tests: Vec<_> = tests.into_iter().filter_map(|(register, value)| Some((register, value?))).collect();
     let last = tests.len() + decide.len();
-    let tests = tests.iter().enumerate().map(|(at, (register, value))| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_possible_wrap,
-            reason = "a block has at most 7 instructions"
-        )]
-        let offset = (last - at - 1) as i16;
-        instruction(JUMP_IF_NOT_IMM, *register, 0, offset, *value)
-    });
+    let tests = tests
+        .iter()
+        .enumerate()
+        .map(|(at, (register, value))| instruction(JUMP_IF_NOT_IMM, *register, 0, distance(last - at - 1), *value));
     tests.chain(decide.iter().copied()).collect()
 }
 
@@ -276,7 +341,8 @@ mod tests {
                 MOVE_IMM => registers[to] = Some(immediate),
                 JUMP_IF_NOT_IMM if registers[to].expect("set before") != immediate => at += offset,
                 JUMP_IF_ANY_BIT_IMM if registers[to].expect("set before") & immediate != 0 => at += offset,
-                JUMP_IF_NOT_IMM | JUMP_IF_ANY_BIT_IMM => {}
+                JUMP_IF_IMM if registers[to].expect("set before") == immediate => at += offset,
+                JUMP_IF_NOT_IMM | JUMP_IF_IMM | JUMP_IF_ANY_BIT_IMM => {}
                 JUMP => at += offset,
                 EXIT => return registers[0].expect("the answer is set") == 1,
                 other => panic!("instruction {other:#x}"),
@@ -413,6 +479,19 @@ mod tests {
             minor,
             access: Access(access),
         })
+    }
+
+    // Every start waits for the kernel's verifier.
+    #[test]
+    fn the_usual_program_is_short() {
+        let rules: Vec<_> = rules(&["deny a *:* rwm"]).into_iter().chain(fixed_allowances()).collect();
+        let program = assemble(&rules);
+        assert!(program.len() <= 36, "{} instructions", program.len());
+        for (major, minor, allowed) in
+            [(1, 3, true), (1, 4, false), (136, 9, true), (5, 2, true), (10, 200, true), (8, 0, false)]
+        {
+            assert_eq!(run(&program, (2, major, minor, 6)), allowed, "{major}:{minor}");
+        }
     }
 
     proptest! {
