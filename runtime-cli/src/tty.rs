@@ -113,9 +113,6 @@ impl Joint {
         let failed =
             |call: &'static str| move |errno: Errno| Failure::new(format!("join the terminals: {call}: {errno:?}"));
         let raw = if stdin().is_terminal() { Some(Raw::set().map_err(failed("tcsetattr"))?) } else { None };
-        if raw.as_ref().is_none_or(|raw| !raw.output) {
-            plain_lines(&terminal).map_err(failed("tcsetattr"))?;
-        }
         let (done, at_end) = pipe2(OFlag::O_CLOEXEC).map_err(failed("pipe2"))?;
         let output = Output::new(terminal.clone(), process).map_err(failed("epoll_ctl"))?;
         let relay = Relay { outer: self.outer, terminal: terminal.clone(), done, _raw: raw };
@@ -172,10 +169,7 @@ pub fn restore() {
 
 /// The caller's terminal passes everything through.
 #[derive(Debug)]
-struct Raw {
-    /// Also what is printed, since it is the terminal of the output as well.
-    output: bool,
-}
+struct Raw;
 
 impl Raw {
     fn set() -> Result<Self, Errno> {
@@ -184,16 +178,14 @@ impl Raw {
         let before = tcgetattr(stdin())?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
-        let same = fstat(stdin())?.st_rdev == fstat(stdout())?.st_rdev;
-        let output = same && stdout().is_terminal();
-        if !output {
+        if plain_lines() {
             raw.output_flags = before.output_flags;
         }
         tcsetattr(stdin(), SetArg::TCSANOW, &raw)?;
         if let Ok(mut place) = BEFORE.lock() {
             *place = Some(before);
         }
-        Ok(Self { output })
+        Ok(Self)
     }
 }
 
@@ -203,11 +195,12 @@ impl Drop for Raw {
     }
 }
 
-/// Where no terminal follows, lines end as in a file, as with runc.
-fn plain_lines(terminal: &Terminal) -> Result<(), Errno> {
-    let mut settings = tcgetattr(terminal)?;
-    settings.output_flags.remove(nix::sys::termios::OutputFlags::ONLCR);
-    tcsetattr(terminal, SetArg::TCSANOW, &settings)
+/// Whether lines that go to the caller's streams are to end as in a file, as with runc: unless they go to the terminal that
+/// is raw meanwhile.
+pub fn plain_lines() -> bool {
+    let device = |stream: BorrowedFd<'_>| fstat(stream).map(|found| found.st_rdev);
+    let one = stdin().is_terminal() && stdout().is_terminal() && device(stdin().as_fd()) == device(stdout().as_fd());
+    !one
 }
 
 /// From the caller to the process. The end of a file is none of the terminal, as in runc.

@@ -309,7 +309,7 @@ fn row_40_exec_with_input_that_is_no_terminal(runtime: &Runtime) {
     let container = Container::sleeper(runtime);
     let (_pty, terminal) = Pty::pair(33, 111);
     behind_redirections(exec(&container, "test -t 0 && exit 6"), &terminal).run().exits(6);
-    let call = exec(&container, "sleep 0.5; stty size; for fd in 0 1 2; do readlink /proc/self/fd/$fd; done");
+    let call = exec(&container, "stty size; for fd in 0 1 2; do readlink /proc/self/fd/$fd; done");
     let output = call.wrapped(["setsid", "--ctty"]).stdin(terminal.try_clone().unwrap()).run().ok();
     assert_eq!(output.stdout, "33 111\n/dev/pts/0\n/dev/pts/0\n/dev/pts/0\n");
 }

@@ -45,6 +45,7 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
     let mut request = ExecRequest::new(object);
     request.cgroup = args.cgroup.clone();
     request.ignore_paused = args.ignore_paused;
+    request.plain_lines = !args.detach && tty::plain_lines();
     request.pass_fds = stdio.passed();
     let signals = if args.detach { None } else { Some(Signals::hold()?) };
     let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;

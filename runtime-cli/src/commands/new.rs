@@ -37,6 +37,7 @@ pub fn make(args: &NewContainer, detached: bool, context: &Context) -> Result<Ne
     if options.notify {
         options.environment.push(format!("NOTIFY_SOCKET={IN_CONTAINER}"));
     }
+    options.plain_lines = !detached && tty::plain_lines();
     let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
     let plan = Plan::create(&bundle, &host(&args.choices)?, &options)?;
     if context.log.debug {

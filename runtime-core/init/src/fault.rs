@@ -105,6 +105,8 @@ checks! {
     TERMINAL_SIZE = 43, "ioctl(TIOCSWINSZ)";
     /// The same.
     TERMINAL_CONTROL = 44, "ioctl(TIOCSCTTY)";
+    /// The same.
+    TERMINAL_LINES = 45, "ioctl(TCSETS)";
 }
 
 /// A refused call.

@@ -115,7 +115,7 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::MaskPath { path, within } => mounts::mask_path(view, cx, path, within),
         Step::ReadonlyRoot {} => mounts::make_readonly(cx.root),
         Step::Unmount { path } => mounts::unmount(frame.text(path)),
-        Step::Terminal { slot, size, console } => terminal::make(view, cx, slot, size, console == 1),
+        Step::Terminal { slot, size, flags } => terminal::make(view, cx, slot, size, flags),
         Step::Hook { record } => hooks::run(view, &cx.program, record),
         Step::EnterRoot { how } => rootfs::enter(cx, how),
         Step::RootPropagation { kind, recursive } => rootfs::propagation(kind, recursive == 1),

@@ -117,6 +117,14 @@ pub enum Enter {
     Chroot = 2,
 }
 
+/// What is special about a terminal.
+pub mod terminal {
+    /// It is put over `/dev/console`.
+    pub const ON_CONSOLE: u32 = 1;
+    /// Its lines end as in a file: where they go there is no terminal.
+    pub const PLAIN_LINES: u32 = 2;
+}
+
 /// A mount, as it lies in the Frame's words. Its length is [`MountRecord::LEN`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MountRecord {
@@ -475,7 +483,7 @@ steps! {
     /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`, `keyctl(KEYCTL_SETPERM)`—a session keyring of its own.
     47 Keyring { /** its name */ name: Text, /** its permissions; 0 leaves them */ permissions: u32 }
     /// `openat2(/dev/pts/ptmx)`, `ioctl(TIOCGPTPEER, TIOCSCTTY)`, `open_tree`, `move_mount`, `sendmsg`, `dup3`—the process gets a terminal (CVE-2025-52565).
-    57 Terminal { /** socket that gets the master side */ slot: Slot, /** rows in the low half, columns in the high one; 0 leaves the kernel's */ size: u32, /** 1: it is put over `/dev/console` */ console: u32 }
+    57 Terminal { /** socket that gets the master side */ slot: Slot, /** rows in the low half, columns in the high one; 0 leaves the kernel's */ size: u32, /** bits of [`terminal`] */ flags: u32 }
     /// `clone3`, `execve`, `poll`, `wait4`—a hook that runs in the container's namespaces.
     49 Hook { /** see [`crate::hooks`] */ record: Words }
     /// `clone3(CLONE_NEWUSER)`, `read`, `wait4`—a user namespace for the host to keep: with it the ids of a mount are mapped.

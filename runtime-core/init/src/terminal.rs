@@ -6,6 +6,7 @@ use crate::fault::{Call, Errno, Fault, Result};
 use crate::path;
 use crate::run::{Context, View};
 use crate::step::Slot;
+use crate::step::terminal::{ON_CONSOLE, PLAIN_LINES};
 use crate::sys::fd::{self, Closing, Fd, kind, open, resolve};
 use crate::sys::mount;
 use crate::sys::net::send_with_fd;
@@ -16,7 +17,7 @@ const NAME: &[u8] = b"/dev/ptmx";
 
 /// Makes the pair, sends its master side over the socket in `slot`, and lives on with the other.
 /// `size` is rows in the low half and columns in the high one; 0 leaves the kernel's.
-pub fn make(view: &View<'_>, cx: &Context, slot: Slot, size: u32, console: bool) -> Result {
+pub fn make(view: &View<'_>, cx: &Context, slot: Slot, size: u32, flags: u32) -> Result {
     let master = Closing(open_master(cx.root)?);
     tty::unlock(master.0)?;
     let peer = Closing(tty::peer(master.0)?);
@@ -24,7 +25,10 @@ pub fn make(view: &View<'_>, cx: &Context, slot: Slot, size: u32, console: bool)
         #[expect(clippy::cast_possible_truncation, reason = "two halves of one word")]
         tty::set_size(master.0, WindowSize::new(size as u16, (size >> 16) as u16))?;
     }
-    if console {
+    if flags & PLAIN_LINES != 0 {
+        tty::plain_lines(peer.0)?;
+    }
+    if flags & ON_CONSOLE != 0 {
         bind_console(cx.root, peer.0)?;
     }
     let socket = Closing(view.slot(slot));

@@ -28,6 +28,8 @@ pub struct ExecRequest {
     pub ignore_paused: bool,
     /// As [`CreateOptions::pass_fds`].
     pub pass_fds: Vec<u32>,
+    /// As [`CreateOptions::plain_lines`].
+    pub plain_lines: bool,
 }
 
 impl ExecRequest {
@@ -77,6 +79,7 @@ impl Container {
         let bundle = Bundle::parse(sight.record.bundle.clone(), config.to_string().into_bytes())?;
         let mut options = CreateOptions::new(self.id().as_str());
         options.pass_fds.clone_from(&request.pass_fds);
+        options.plain_lines = request.plain_lines;
         options.no_new_keyring = sight.record.no_new_keyring;
         let plan = Plan::exec(&bundle, &Host::probe()?, &options, *pid)?;
         let cgroup = cgroup(&sight, *pid, request.cgroup.as_deref())?;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use runtime_init::step::{Enter, MountRecord};
+use runtime_init::step::{Enter, MountRecord, terminal};
 use runtime_init::sys::mount::{attr, propagation};
 use runtime_init::sys::process::SchedAttr;
 use runtime_init::{Gate, Ns, Slot, Step, Text, Words};
@@ -153,7 +153,7 @@ impl Plan {
             Step::MaskPath { path, within } => format!("mask {}", self.covered(path, within)),
             Step::ReadonlyRoot {} => "make the root read-only".to_owned(),
             Step::Hook { record } => self.describe_hook(record),
-            Step::Terminal { size, console, .. } => describe_terminal(size, console == 1),
+            Step::Terminal { size, flags, .. } => describe_terminal(size, flags),
             Step::Unmount { path } => format!("unmount or cover the host's {}", self.text(path)),
             Step::EnterRoot { how: Enter::Pivot } => "enter root (pivot_root)".to_owned(),
             Step::EnterRoot { how: Enter::Move } => "enter root (move, chroot)".to_owned(),
@@ -317,12 +317,15 @@ fn describe_birth(namespaces: u32, into_cgroup: bool) -> String {
     format!("birth{place}{news}")
 }
 
-fn describe_terminal(size: u32, console: bool) -> String {
+fn describe_terminal(size: u32, flags: u32) -> String {
     let mut text = "terminal".to_owned();
     if size != 0 {
         let _ = write!(text, " {}x{}", size >> 16, size & 0xffff);
     }
-    if console {
+    if flags & terminal::PLAIN_LINES != 0 {
+        text.push_str(" with plain lines");
+    }
+    if flags & terminal::ON_CONSOLE != 0 {
         text.push_str(", also on /dev/console");
     }
     text

@@ -156,7 +156,7 @@ const fn changes_the_tree(step: &Step) -> bool {
             | Step::Symlink { .. }
             | Step::Ptmx {}
             | Step::MakeDirectory { .. }
-            | Step::Terminal { console: 1, .. }
+            | Step::Terminal { flags: runtime_init::step::terminal::ON_CONSOLE, .. }
             | Step::Sysctl { .. }
             | Step::ReadonlyPath { .. }
             | Step::MaskPath { .. }
@@ -189,7 +189,10 @@ fn the_terminal_is_the_containers(plan: &Plan, spec: &Value) {
     assert_eq!(terminal.is_some(), spec.pointer("/process/terminal") == Some(&Value::Bool(true)), "{plan}");
     assert_eq!(terminal.is_some(), plan.has_terminal());
     let Some(terminal) = terminal else { return };
-    let on_console = matches!(plan.lines[terminal].act, Act::Init(Step::Terminal { console: 1, .. }));
+    let on_console = matches!(
+        plan.lines[terminal].act,
+        Act::Init(Step::Terminal { flags: runtime_init::step::terminal::ON_CONSOLE, .. })
+    );
     assert_eq!(on_console, namespace(spec, Ns::Mount).is_some(), "the host's console is covered: {plan}");
     let before = last_position(plan, |step| matches!(step, Step::Session {} | Step::Mount { .. } | Step::Ptmx {}));
     assert!(before < Some(terminal), "{plan}");

@@ -67,6 +67,8 @@ pub struct CreateOptions {
     pub pass_fds: Vec<u32>,
     /// Variables, `NAME=value`, that the program finds beside those of `process.env`.
     pub environment: Vec<String>,
+    /// The lines that the terminal of `process.terminal` gives end as in a file, since they do not go to a terminal.
+    pub plain_lines: bool,
     /// Give the program `/run/notify`, the directory `notify` of the container's record, and in `NOTIFY_SOCKET` the
     /// socket that somebody may bind there (sd_notify(3)).
     pub notify: bool,

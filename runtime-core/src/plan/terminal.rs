@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use oci_spec::runtime::Process;
+use runtime_init::step::terminal::{ON_CONSOLE, PLAIN_LINES};
 use runtime_init::{Ns, Step};
 
 use super::SlotUse;
@@ -38,7 +39,9 @@ fn make(p: &mut Draft<'_>, console: bool) -> Result<()> {
     if wanted(p) {
         let size = size(p)?;
         let slot = p.slot(SlotUse::Terminal);
-        let step = Step::Terminal { slot, size, console: u32::from(console) };
+        let console = if console { ON_CONSOLE } else { 0 };
+        let lines = if p.options.plain_lines { PLAIN_LINES } else { 0 };
+        let step = Step::Terminal { slot, size, flags: console | lines };
         p.init_for(&ConfigPath::new("process.terminal"), step);
     }
     Ok(())

@@ -59,7 +59,7 @@ fn of_the_usher(g: &Given) -> Vec<Step> {
         Step::Session {},
         Step::Cpus { mask: g.list },
         Step::Keyring { name: g.text, permissions: g.number },
-        Step::Terminal { slot: g.slot, size: g.number, console: g.flag },
+        Step::Terminal { slot: g.slot, size: g.number, flags: g.flag },
         Step::Hostname { name: g.text },
         Step::Domainname { name: g.text },
         Step::Loopback {},

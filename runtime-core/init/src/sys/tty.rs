@@ -62,6 +62,32 @@ pub fn control(terminal: Fd) -> Result {
     named(Call::TERMINAL_CONTROL, number(terminal, TIOCSCTTY, 0)).map(drop)
 }
 
+/// `struct termios` (`asm-generic/termbits.h`).
+#[repr(C)]
+#[derive(Default)]
+struct Settings {
+    input: u32,
+    output: u32,
+    control: u32,
+    local: u32,
+    line: u8,
+    characters: [u8; 19],
+}
+
+/// `ioctl(terminal, TCGETS)`, `ioctl(terminal, TCSETS)` without `ONLCR`: the end of a line stays one byte.
+///
+/// # Errors
+/// As TCSETS(2const).
+pub fn plain_lines(terminal: Fd) -> Result {
+    const TCGETS: Request<Settings> = Request::new(0x5401);
+    const TCSETS: Request<Settings> = Request::new(0x5402);
+    const ONLCR: u32 = 4;
+    let mut settings = Settings::default();
+    named(Call::TERMINAL_LINES, ioctl(terminal, &TCGETS, &mut settings))?;
+    settings.output &= !ONLCR;
+    named(Call::TERMINAL_LINES, ioctl(terminal, &TCSETS, &mut settings)).map(drop)
+}
+
 /// `ioctl(terminal, TIOCSWINSZ)`, on either end: whoever is in its foreground gets SIGWINCH.
 ///
 /// # Errors
