@@ -3,7 +3,7 @@
 
 use integration::mountinfo::{Mounts, all_capabilities, host_folder, host_mount, text};
 use integration::bundle::busybox;
-use integration::{Canary, Container, Runtime, until};
+use integration::{Canary, Container, Racer, Runtime, until};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -44,7 +44,7 @@ const PEEK: &str = "cd /proc; while :; do for p in [0-9]*; do [ $p = 1 ] || [ $p
     for f in $p/fd/* $p/cwd $p/root $p/map_files/*; do [ -e $f ] && echo seen $f $(readlink $f); done; done; done";
 
 /// Executes `true` in a container that peeks, and returns what it saw of a process that was no program yet.
-fn peeked(mut container: Container, executions: u32) -> String {
+fn peeked(mut container: Container) -> String {
     container.bundle.sh(PEEK);
     container.run_detached().ok();
     // The control: what is meant to be seen is seen.
@@ -52,7 +52,7 @@ fn peeked(mut container: Container, executions: u32) -> String {
     let seen = until("the sight of a program", || Some(container.stdout()).filter(|seen| seen.contains("/root /")));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.pid), nix::sys::signal::SIGKILL).unwrap();
     assert!(seen.contains("seen "), "{seen}");
-    for _ in 0..executions {
+    for _ in 0..Racer::rounds() {
         container.exec(["/bin/true"]).ok();
     }
     container.stdout()
@@ -72,7 +72,7 @@ fn only_the_containers(seen: &str, folder: &Path) {
 fn sec_1_nothing_of_an_entering_process_is_visible(runtime: &Runtime) {
     let container = Container::new(runtime);
     let folder = container.folder().to_path_buf();
-    only_the_containers(&peeked(container, 60), &folder);
+    only_the_containers(&peeked(container), &folder);
 }
 
 fn sec_1_nothing_is_visible_to_the_root_of_a_user_namespace(runtime: &Runtime) {
@@ -80,7 +80,7 @@ fn sec_1_nothing_is_visible_to_the_root_of_a_user_namespace(runtime: &Runtime) {
     container.bundle.user_namespace(100_000);
     all_capabilities(&mut container, &[]);
     let folder = container.folder().to_path_buf();
-    only_the_containers(&peeked(container, 60), &folder);
+    only_the_containers(&peeked(container), &folder);
 }
 
 /// What tells one file from all others.
@@ -137,7 +137,7 @@ fn sec_3_a_neighbour_cannot_write_the_executable(runtime: &Runtime) {
     let mut container = Container::sh(runtime, OVERWRITE);
     all_capabilities(&mut container, &[]);
     container.run_detached().ok();
-    for _ in 0..40 {
+    for _ in 0..Racer::rounds() {
         // The container's own program is fair game, so the call may fail.
         container.exec(["/proc/self/exe"]);
     }

@@ -20,6 +20,7 @@ cases! {
         point_6_other_mappings_with_a_path_are_refused,
         lnx_25_no_owner_is_changed,
         lnx_26_340_entries_work_and_341_are_refused,
+        peer_46_limits_are_set_before_it_is_entered,
     ;
 }
 
@@ -162,4 +163,11 @@ fn lnx_26_340_entries_work_and_341_are_refused(runtime: &Runtime) {
     container.create().ok();
     assert_eq!(container.process().read("uid_map").lines().count(), 340);
     refused_with(runtime, &maps(341));
+}
+
+fn peer_46_limits_are_set_before_it_is_entered(runtime: &Runtime) {
+    let mut container = Container::sh(runtime, "cat /proc/self/oom_score_adj; ulimit -Hn; ulimit -Sn");
+    container.bundle.user_namespace(100_000).set("/process/oomScoreAdj", json!(345));
+    container.bundle.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 99}]));
+    assert_eq!(container.run().ok().text(), "345\n99\n77");
 }
