@@ -18,7 +18,7 @@ cases! {
         row_79_parallel_deletes_leave_nothing,
         peer_14_delete_removes_a_half_made_state_directory,
         peer_32_forced_delete_of_a_paused_container,
-        crun_delete_by_regex,
+        rt_66_delete_by_regular_expression,
     ;
 }
 
@@ -150,7 +150,7 @@ fn peer_32_forced_delete_of_a_paused_container(runtime: &Runtime) {
     before.assert_unchanged(&container);
 }
 
-fn crun_delete_by_regex(runtime: &Runtime) {
+fn rt_66_delete_by_regular_expression(runtime: &Runtime) {
     let mut first = Container::sleeper(runtime);
     let (mut second, mut third) = (first.beside(), first.beside());
     for (container, end) in [(&mut first, "-web.1"), (&mut second, "-web.2"), (&mut third, "-db")] {

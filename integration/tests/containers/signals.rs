@@ -19,7 +19,7 @@ cases! {
         peer_25_kill_without_pid_namespace_kills_the_whole_cgroup,
         peer_25_kill_reaches_what_outlived_the_first_process,
         peer_28_kill_all_of_a_stopped_container_is_no_error,
-        crun_kill_by_regex,
+        rt_60_kill_by_regular_expression,
     ;
 }
 
@@ -167,7 +167,7 @@ fn peer_28_kill_all_of_a_stopped_container_is_no_error(runtime: &Runtime) {
     container.call(["kill", "--all", &container.id, "KILL"]).run().ok().silent();
 }
 
-fn crun_kill_by_regex(runtime: &Runtime) {
+fn rt_60_kill_by_regular_expression(runtime: &Runtime) {
     let mut first = Container::sleeper(runtime);
     let (mut second, mut third) = (first.beside(), first.beside());
     for (container, end) in [(&mut first, "-web.1"), (&mut second, "-web.2"), (&mut third, "-db")] {
