@@ -118,7 +118,7 @@ impl Allowed {
             // Our own null device and procfs, which are verified.
             "openat2" => is_host || ["/dev/null", "/proc"].contains(&path) && line.rest.contains("RESOLVE_NO_"),
             // One component below a descriptor that is held.
-            "mkdirat" | "mknodat" | "unlinkat" | "fchownat" | "readlinkat" => line.is_below_a_descriptor() && !path.contains('/'),
+            "mkdirat" | "mknodat" | "unlinkat" | "fchownat" | "fchmodat" | "readlinkat" => line.is_below_a_descriptor() && !path.contains('/'),
             "symlinkat" => line.texts().get(1).is_some_and(|name| !name.contains('/')) && !line.rest.contains("AT_FDCWD"),
             "statx" | "newfstatat" => line.is_below_a_descriptor() && !path.contains('/') || is_inside,
             // Mounts go from descriptor to descriptor.
@@ -160,6 +160,9 @@ fn rich(runtime: &Runtime) -> (Container, Vec<String>) {
     bundle.mount("/made/tmp", "none", "none", &["remount", "bind", "ro"]);
     std::os::unix::fs::symlink("/made/dangling", bundle.inside("/link")).unwrap();
     bundle.mount("/link/below", "tmpfs", "tmpfs", &[]);
+    bundle.file("/copied/deep/file", "copied", 0o4711);
+    std::os::unix::fs::symlink("/etc", bundle.inside("/copied/link")).unwrap();
+    bundle.mount("/copied", "tmpfs", "tmpfs", &["tmpcopyup"]);
     bundle.push("/linux/devices", json!({"path": "/dev/deep/mine", "type": "c", "major": 1, "minor": 5}));
     bundle.set("/linux/sysctl", json!({"net.ipv4.ping_group_range": "0 1"}));
     bundle.push("/linux/readonlyPaths", json!("/made")).push("/linux/maskedPaths", json!("/made/file"));
