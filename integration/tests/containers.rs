@@ -70,6 +70,7 @@ areas! {
     labels,
     lifecycle,
     logs,
+    mount_links,
     mount_options,
     mount_targets,
     namespaces,

@@ -58,6 +58,9 @@ fn feat_10_every_mount_option_is_recognised(runtime: &Runtime) {
         container.bundle.edit(|config| config["mounts"].as_array_mut().unwrap().truncate(7));
         container.bundle.mount("/tmp", "tmpfs", "tmpfs", &[option]);
         match option.as_str() {
+            "copy-symlink" | "dest-nofollow" | "src-nofollow" => {
+                drop(container.run().fails_with("only a bind mount can take links as they are"));
+            }
             "idmap" | "ridmap" => drop(container.run().fails_with("no user namespace whose mappings could be used")),
             _ => drop(container.run().ok()),
         }

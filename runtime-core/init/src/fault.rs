@@ -91,6 +91,8 @@ checks! {
     MOUNT_KIND = 9, "check: source and destination are not both directories, or both files";
     /// A mount is to cover the whole root.
     ROOT = 12, "check: the destination is the root itself";
+    /// What is to become a link is something else already.
+    LINK = 14, "check: the destination is not that link";
     /// Directories to be copied are nested too deep.
     DEPTH = 13, "check: directories are nested deeper than 128";
     /// A path or a name is longer than the kernel takes.

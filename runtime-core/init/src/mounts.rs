@@ -6,11 +6,13 @@ use core::ffi::CStr;
 
 use crate::fault::{Call, Errno, Fault, Result};
 use crate::run::{Context, View, wait_at};
-use crate::step::{Gate, MountRecord, SOURCE_GIVEN, SOURCE_WITH_SUBMOUNTS, Slot, Text, Words};
+use crate::step::{Gate, MountRecord, SOURCE_AS_IT_IS, SOURCE_GIVEN, SOURCE_WITH_SUBMOUNTS, Slot, Text, Words};
 use crate::sys::fd::{self, Closing, Fd, kind, open};
 use crate::sys::mount::{self, MountAttr, attr, propagation};
 use crate::sys::net::receive;
 use crate::{copy, path, proc};
+
+const PATH_MAX: usize = 4096;
 
 /// Shows the host init's copy of its mounts. What the host finds in it, with rights that the root of a user namespace lacks,
 /// is still a part of the copy, in which the kernel keeps flags locked.
@@ -26,7 +28,11 @@ pub fn open_source(view: &View<'_>, slot: Slot, source: Text, flags: u32) -> Res
     let tree = Closing(match given {
         Some(found) => mount::clone_tree(found.0, c"", recursive)?,
         // The host's way ends at magic links, and where it may not pass: init's own may go on.
-        None => mount::clone_tree(Fd::CWD, view.frame.text(source), recursive)?,
+        None if flags & SOURCE_AS_IT_IS == 0 => mount::clone_tree(Fd::CWD, view.frame.text(source), recursive)?,
+        None => {
+            let found = Closing(fd::openat2(Fd::CWD, view.frame.text(source), open::PATH | open::NOFOLLOW, 0)?);
+            mount::clone_tree(found.0, c"", recursive)?
+        }
     });
     fd::dup_onto(tree.0, view.slot(slot))
 }
@@ -52,7 +58,8 @@ pub fn mount(view: &View<'_>, cx: &Context, words: Words) -> Result {
         MountRecord::FROM_FILESYSTEM => filesystem(view, cx, &record, target),
         MountRecord::FROM_TARGET => change(view, cx, &record, target),
         MountRecord::FROM_ROOT => {
-            let source = path::find(cx.root, view.frame.text(Text(record.what)), 0)?;
+            let flags = if has(&record, MountRecord::WITH_SOURCE_AS_IT_IS) { open::NOFOLLOW } else { 0 };
+            let source = path::find(cx.root, view.frame.text(Text(record.what)), flags)?;
             let recursive = has(&record, MountRecord::WITH_SUBMOUNTS);
             let opened = mount::clone_tree(source.0, c"", recursive)?;
             if has(&record, MountRecord::WITH_HOLD) {
@@ -93,8 +100,14 @@ fn tree(view: &View<'_>, cx: &Context, tree: Fd, record: &MountRecord, target: &
     if has(record, MountRecord::WITH_PROCFS_SOURCE) && !proc::is_root(tree)? {
         return Err(Fault::new(Call::PROCFS, Errno::INVAL));
     }
-    let is_directory = fd::stat(tree)?.is(kind::DIR);
-    let target = if is_directory {
+    let found = fd::stat(tree)?;
+    if found.is(kind::LNK) && has(record, MountRecord::WITH_LINK) {
+        return link(cx, &Closing(tree), target);
+    }
+    let is_directory = found.is(kind::DIR);
+    let target = if has(record, MountRecord::WITH_TARGET_AS_IT_IS) {
+        path::find(cx.root, target, open::NOFOLLOW)?
+    } else if is_directory {
         directory(cx, target, has(record, MountRecord::WITH_ORDINARY_TARGET))?
     } else {
         path::make_file(cx.root, target)?
@@ -112,6 +125,22 @@ fn tree(view: &View<'_>, cx: &Context, tree: Fd, record: &MountRecord, target: &
     }
     mount::attach(tree, target.0)?;
     if has(record, MountRecord::WITH_HOLD) { Ok(()) } else { fd::close(tree) }
+}
+
+/// Makes the link that `like` is at `target`; one that says the same is left.
+fn link(cx: &Context, like: &Closing, target: &CStr) -> Result {
+    let (mut wanted, mut found) = ([0; PATH_MAX + 1], [0; PATH_MAX]);
+    let wanted_len = fd::readlinkat(like.0, c"", &mut wanted[..PATH_MAX])?;
+    let (dir, name) = path::make_parent(cx.root, target)?;
+    let text = CStr::from_bytes_until_nul(&wanted).unwrap_or(c"");
+    match fd::symlinkat(text, dir.0, name.as_cstr()) {
+        Err(fault) if fault.is(Errno::EXIST) => {
+            let same =
+                fd::readlinkat(dir.0, name.as_cstr(), &mut found).is_ok_and(|len| found[..len] == wanted[..wanted_len]);
+            if same { Ok(()) } else { Err(Fault::new(Call::LINK, Errno::EXIST)) }
+        }
+        result => result,
+    }
 }
 
 /// The ids of a mount can be mapped by who controls its file system only, which is the host.

@@ -193,6 +193,12 @@ impl MountRecord {
     pub const WITH_IDS: u32 = 128;
     /// What the mount covers is copied into it.
     pub const WITH_COPY: u32 = 256;
+    /// A source that is a link is not followed (`FROM_ROOT`; other sources are opened earlier).
+    pub const WITH_SOURCE_AS_IT_IS: u32 = 512;
+    /// A target that is a link is not followed, and must be there.
+    pub const WITH_TARGET_AS_IT_IS: u32 = 1024;
+    /// A source that is a link is made again at the target, instead of a mount.
+    pub const WITH_LINK: u32 = 2048;
 
     /// The record as words.
     #[must_use]
@@ -243,6 +249,9 @@ impl MountRecord {
 pub const SOURCE_WITH_SUBMOUNTS: u32 = 1;
 /// In [`Step::OpenSource`]: the host has looked the path up with its own rights, and sends what it found.
 pub const SOURCE_GIVEN: u32 = 2;
+
+/// In [`Step::OpenSource`]: a link is not followed.
+pub const SOURCE_AS_IT_IS: u32 = 4;
 
 /// A value that takes one or two places of a record.
 trait Field: Sized {
@@ -413,7 +422,7 @@ steps! {
     /// `mount_setattr(/, AT_RECURSIVE)`—before the first mount, so that nothing reaches the host.
     14 Propagation { /** `MS_*` propagation */ kind: u32 }
     /// `recvmsg`, `open_tree(OPEN_TREE_CLONE)`—a source, opened in the container's copy of the host's mounts before anything of the container is looked at.
-    15 OpenSource { /** where it is kept */ slot: Slot, /** path on the host */ path: Text, /** [`SOURCE_WITH_SUBMOUNTS`], [`SOURCE_GIVEN`] */ flags: u32 }
+    15 OpenSource { /** where it is kept */ slot: Slot, /** path on the host */ path: Text, /** bits of `SOURCE_*` */ flags: u32 }
     /// `openat2(/dev/null)`, `statx`—our own null device, for masks (CVE-2025-31133).
     16 OpenNull {}
     /// `fsopen(proc)`, `fsmount`—our own procfs, for sysctls and labels (CVE-2019-16884, rule R4).

@@ -44,7 +44,9 @@ impl<'a> Descriptors<'a> {
         let opened = match &self.plan.slots[index] {
             SlotUse::Namespace { path, .. } => self.path(slot, path, flag::RDONLY)?,
             SlotUse::Rootfs { path } => self.tree(slot, path, flag::DIRECTORY, true)?,
-            SlotUse::Source { path, recursive } => self.tree(slot, path, 0, *recursive)?,
+            SlotUse::Source { path, recursive, as_it_is } => {
+                self.tree(slot, path, if *as_it_is { flag::NOFOLLOW } else { 0 }, *recursive)?
+            }
             // Filled when everything else is there.
             SlotUse::Cgroup | SlotUse::Reserved | SlotUse::Inside { .. } => return Ok(()),
             SlotUse::Start | SlotUse::Passed { .. } | SlotUse::Notify | SlotUse::Terminal => return Ok(()),
@@ -79,7 +81,7 @@ impl<'a> Descriptors<'a> {
                 (SlotUse::Cgroup, _) => cgroup.map(|c| duplicate(c.dir_fd())).transpose()?,
                 (SlotUse::Terminal, _) => stdio.socket().map(duplicate).transpose()?,
                 (SlotUse::Reserved, Some(dir)) => Some(duplicate(dir.as_fd())?),
-                (SlotUse::Inside { path }, Some(dir)) => Some(place_for(path, dir)?),
+                (SlotUse::Inside { path, .. }, Some(dir)) => Some(place_for(path, dir)?),
                 (SlotUse::Start, Some(dir)) => Some(fifo(dir)?),
                 (SlotUse::Notify, Some(dir)) => Some(notify_directory(dir)?),
                 (SlotUse::Passed { number }, _) => passed.get(number).map(duplicate).transpose()?,

@@ -32,13 +32,15 @@ impl Launch<'_> {
     /// Looks up what `slot` stands for in init's copy of the mounts. Where the way ends for the caller, at a magic link or
     /// a directory it may not pass, init gets nothing and goes itself.
     pub(super) fn give(&mut self, slot: Slot) -> Result<()> {
-        let (Some(SlotUse::Inside { path }), Some(top)) = (self.plan.slots.get(slot.0 as usize), &self.top) else {
+        let (Some(SlotUse::Inside { path, as_it_is }), Some(top)) = (self.plan.slots.get(slot.0 as usize), &self.top)
+        else {
             return Err(lacking("the top of init's mounts").into());
         };
         let doing = || format!("look up {}", path.display());
         let text = CString::new(path.as_os_str().as_encoded_bytes())
             .map_err(|_| StepError::host(None, doing(), "openat2", Errno::EINVAL))?;
-        let found = match openat2(top.as_fd(), &text, open::PATH, resolve::IN_ROOT) {
+        let flags = if *as_it_is { open::PATH | open::NOFOLLOW } else { open::PATH };
+        let found = match openat2(top.as_fd(), &text, flags, resolve::IN_ROOT) {
             Err(fault) if fault.is(RawErrno::ACCES) || fault.is(RawErrno::LOOP) => None,
             result => Some(result.map_err(|fault| refused(doing(), fault))?),
         };

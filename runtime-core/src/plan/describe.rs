@@ -87,7 +87,7 @@ impl Plan {
             Some(SlotUse::Cgroup) => "the cgroup".to_owned(),
             Some(SlotUse::Namespace { path, ns }) => format!("{} namespace {}", ns.name(), path.display()),
             Some(SlotUse::Rootfs { path }) => format!("root {}", path.display()),
-            Some(SlotUse::Source { path, .. } | SlotUse::Inside { path }) => path.display().to_string(),
+            Some(SlotUse::Source { path, .. } | SlotUse::Inside { path, .. }) => path.display().to_string(),
             Some(SlotUse::Reserved) => "what was opened".to_owned(),
             Some(SlotUse::Start) => "exec.fifo".to_owned(),
             Some(SlotUse::Passed { number }) => format!("the caller's descriptor {number}"),
@@ -255,7 +255,13 @@ impl Plan {
 
     fn mount_options(&self, record: &MountRecord) -> Vec<String> {
         let mut words: Vec<String> = Vec::new();
-        for (flag, word) in [(MountRecord::WITH_COPY, "tmpcopyup"), (MountRecord::WITH_IDS, "idmap")] {
+        for (flag, word) in [
+            (MountRecord::WITH_COPY, "tmpcopyup"),
+            (MountRecord::WITH_IDS, "idmap"),
+            (MountRecord::WITH_LINK, "copy-symlink"),
+            (MountRecord::WITH_SOURCE_AS_IT_IS, "src-nofollow"),
+            (MountRecord::WITH_TARGET_AS_IT_IS, "dest-nofollow"),
+        ] {
             if record.flags & flag != 0 {
                 words.push(word.to_owned());
             }

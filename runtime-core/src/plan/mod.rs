@@ -102,11 +102,11 @@ pub(crate) enum SlotUse {
     /// The root file system with everything below, detached.
     Rootfs { path: PathBuf },
     /// A source, detached.
-    Source { path: PathBuf, recursive: bool },
+    Source { path: PathBuf, recursive: bool, as_it_is: bool },
     /// A place for something that init opens itself.
     Reserved,
     /// A place for a source that init opens in its own copy of the mounts.
-    Inside { path: PathBuf },
+    Inside { path: PathBuf, as_it_is: bool },
     /// The fifo on which init waits for `start`.
     Start,
     /// A descriptor of the caller that the program finds under this number.

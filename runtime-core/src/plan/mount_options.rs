@@ -28,8 +28,19 @@ enum Word {
     Map(bool),
     /// What a tmpfs covers is copied into it.
     CopyUp,
+    /// A link is taken as it is, in the place named.
+    AsItIs(Place),
     /// Accepted without effect: the kernel's default, or gone from the kernel.
     Nothing,
+}
+
+/// Where a bind mount may meet a link. The words are crun's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Source,
+    Target,
+    /// As the source, and the target becomes the same link.
+    Both,
 }
 
 use Word::{Atime, AtimeAll, Clear, ClearAll, NotStrict, NotStrictAll, Nothing};
@@ -39,7 +50,9 @@ const WORDS: &[(&str, Word)] = &[
     ("async", Superblock("async")),
     ("atime", Atime(attr::RELATIME)),
     ("bind", Word::Bind),
+    ("copy-symlink", Word::AsItIs(Place::Both)),
     ("defaults", Nothing),
+    ("dest-nofollow", Word::AsItIs(Place::Target)),
     ("dev", Clear(attr::NODEV)),
     ("diratime", Clear(attr::NODIRATIME)),
     ("dirsync", Superblock("dirsync")),
@@ -92,6 +105,7 @@ const WORDS: &[(&str, Word)] = &[
     ("shared", Propagation(propagation::SHARED)),
     ("silent", Nothing),
     ("slave", Propagation(propagation::SLAVE)),
+    ("src-nofollow", Word::AsItIs(Place::Source)),
     ("strictatime", Atime(attr::STRICTATIME)),
     ("suid", Clear(attr::NOSUID)),
     ("symfollow", Clear(attr::NOSYMFOLLOW)),
@@ -147,6 +161,29 @@ impl Change {
     }
 }
 
+/// What a bind mount does with links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Links {
+    pub source_as_it_is: bool,
+    pub target_as_it_is: bool,
+    /// A source that is a link is made again at the target.
+    pub copied: bool,
+    /// The last word about links, by its place in the list.
+    pub index: usize,
+}
+
+impl Links {
+    /// The source is not followed.
+    pub const fn end_at_source(self) -> bool {
+        self.source_as_it_is || self.copied
+    }
+
+    /// Nothing is said about links.
+    pub const fn is_empty(self) -> bool {
+        !self.end_at_source() && !self.target_as_it_is
+    }
+}
+
 /// The options of one mount, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
@@ -162,6 +199,7 @@ pub(super) struct Options {
     pub idmap: Option<Map>,
     /// The place of `tmpcopyup` in the list.
     pub copy_up: Option<usize>,
+    pub links: Links,
 }
 
 impl Options {
@@ -205,6 +243,14 @@ impl Options {
             Nothing => {}
             Word::Map(recursive) => self.idmap = Some(Map { index, recursive, maps: None }),
             Word::CopyUp => self.copy_up = Some(index),
+            Word::AsItIs(place) => {
+                self.links.index = index;
+                match place {
+                    Place::Source => self.links.source_as_it_is = true,
+                    Place::Target => self.links.target_as_it_is = true,
+                    Place::Both => self.links.copied = true,
+                }
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
-use runtime_init::step::{MountRecord, SOURCE_GIVEN, SOURCE_WITH_SUBMOUNTS};
+use runtime_init::step::{MountRecord, SOURCE_AS_IT_IS, SOURCE_GIVEN, SOURCE_WITH_SUBMOUNTS};
 use runtime_init::sys::mount::attr;
 use runtime_init::{Gate, Ns, Slot, Step, Text};
 
@@ -48,6 +48,7 @@ enum From {
         path: PathBuf,
         recursive: bool,
         slot: Option<Slot>,
+        as_it_is: bool,
     },
     /// A source in the root file system itself: looked for when its turn comes, because an earlier mount may have made
     /// it, and by the container's own rules (`openat2` within the root).
@@ -78,9 +79,9 @@ pub(super) fn open(p: &mut Draft<'_>) -> Result<()> {
     for (index, mount) in mounts.iter().enumerate() {
         let mut decided = decide(p, mount, ConfigPath::new("mounts").index(index))?;
         if host_opens(p)
-            && let From::Tree { path, recursive, slot } = &mut decided.from
+            && let From::Tree { path, recursive, slot, as_it_is } = &mut decided.from
         {
-            let usage = SlotUse::Source { path: path.clone(), recursive: *recursive };
+            let usage = SlotUse::Source { path: path.clone(), recursive: *recursive, as_it_is: *as_it_is };
             *slot = Some(p.slot(usage));
             if let Some(slot) = *slot {
                 p.host_for(&decided.at.field("source"), HostStep::Open(slot));
@@ -103,7 +104,7 @@ fn notify_socket(p: &mut Draft<'_>) -> Result<()> {
     }
     let slot = Some(p.slot(SlotUse::Notify));
     let options = Options::read(&["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned));
-    let from = From::Tree { path: PathBuf::from("notify"), recursive: false, slot };
+    let from = From::Tree { path: PathBuf::from("notify"), recursive: false, slot, as_it_is: false };
     p.mounts.push(Decided {
         at,
         target: "/run/notify".to_owned(),
@@ -129,6 +130,7 @@ fn decide(p: &mut Draft<'_>, mount: &Mount, at: ConfigPath) -> Result<Decided> {
     if let (From::Tree { .. } | From::Inside { .. }, Some((key, _))) = (&from, options.data.first()) {
         return Err(Error::invalid(at.field("options"), key, "no options of a file system: a bind mount has none"));
     }
+    check_links(&options, mapped.is_some(), &at)?;
     let is_tmpfs = matches!(&from, From::Filesystem { kind, .. } if kind == "tmpfs");
     if let Some(index) = options.copy_up.filter(|_| !is_tmpfs) {
         return Err(Error::invalid(at.field("options").index(index), "tmpcopyup", "a mount of type tmpfs for it"));
@@ -138,6 +140,19 @@ fn decide(p: &mut Draft<'_>, mount: &Mount, at: ConfigPath) -> Result<Decided> {
         && (is_tmpfs || target == "/dev");
     let late = late.then(|| reserved(p));
     Ok(Decided { at, target, from, options, mapped, late, held: None })
+}
+
+/// Words about links are for binds; a link that is made again is no mount, of which ids could be mapped.
+fn check_links(options: &Options, mapped: bool, at: &ConfigPath) -> Result<()> {
+    let links = options.links;
+    let at = || at.field("options").index(links.index);
+    if !links.is_empty() && (!options.bind || options.remount) {
+        return Err(Error::refused(at(), "only a bind mount can take links as they are"));
+    }
+    if links.copied && (links.source_as_it_is || links.target_as_it_is || mapped) {
+        return Err(Error::refused(at(), "copy-symlink does not go with src-nofollow, dest-nofollow or mapped ids"));
+    }
+    Ok(())
 }
 
 /// The destination, absolute and without `.` and `..`.
@@ -185,12 +200,12 @@ fn from(p: &Draft<'_>, mount: &Mount, options: &Options, at: &ConfigPath) -> Res
         let recursive = options.recursive;
         return Ok(match path.strip_prefix(&p.rootfs) {
             Ok(inside) if !inside.as_os_str().is_empty() => From::Inside { path: clean(inside), recursive },
-            _ => From::Tree { path, recursive, slot: None },
+            _ => From::Tree { path, recursive, slot: None, as_it_is: options.links.end_at_source() },
         });
     }
     if kind == "cgroup" && !p.namespaces.has(Ns::Cgroup) {
         // A cgroup2 mounted from here would show the host's tree as well, and reset the host's mount options.
-        return Ok(From::Tree { path: p.host.cgroup.mount.clone(), recursive: false, slot: None });
+        return Ok(From::Tree { path: p.host.cgroup.mount.clone(), recursive: false, slot: None, as_it_is: false });
     }
     if kind.is_empty() {
         return Err(Error::missing(
@@ -246,15 +261,16 @@ fn open_sources(p: &mut Draft<'_>) -> Result<()> {
         p.init_for(&at, Step::Await { gate: Gate::Trees });
     }
     for mount in &mut mounts {
-        if let From::Tree { path, recursive, slot: slot @ None } = &mut mount.from {
+        if let From::Tree { path, recursive, slot: slot @ None, as_it_is } = &mut mount.from {
             let at = mount.at.field("source");
-            let place = p.slot(SlotUse::Inside { path: path.clone() });
+            let place = p.slot(SlotUse::Inside { path: path.clone(), as_it_is: *as_it_is });
             if given {
                 p.host_for(&at, HostStep::Give(place));
             }
             let path = p.path(path, &at)?;
             let with = |on: bool, flag: u32| if on { flag } else { 0 };
-            let flags = with(*recursive, SOURCE_WITH_SUBMOUNTS) | with(given, SOURCE_GIVEN);
+            let flags =
+                with(*recursive, SOURCE_WITH_SUBMOUNTS) | with(given, SOURCE_GIVEN) | with(*as_it_is, SOURCE_AS_IT_IS);
             p.init_for(&at, Step::OpenSource { slot: place, path, flags });
             *slot = Some(place);
         }
@@ -335,21 +351,21 @@ fn record(p: &mut Draft<'_>, mount: &Decided, base: u64) -> Result<MountRecord> 
             }
         }
     }
-    if ORDINARY.contains(&mount.target.as_str()) {
-        record.flags |= MountRecord::WITH_ORDINARY_TARGET;
-    }
-    if mount.mapped.is_some() {
-        record.flags |= MountRecord::WITH_IDS;
-    }
-    if options.copy_up.is_some() {
-        record.flags |= MountRecord::WITH_COPY;
-    }
     if let Some(slot) = mount.held {
         record.flags |= MountRecord::WITH_HOLD;
         record.slot = slot.0;
     }
-    if COVERED_IN_PROC.contains(&mount.target.as_str()) {
-        record.flags |= MountRecord::WITH_PROCFS_TARGET;
+    let target = mount.target.as_str();
+    for (wanted, flag) in [
+        (ORDINARY.contains(&target), MountRecord::WITH_ORDINARY_TARGET),
+        (COVERED_IN_PROC.contains(&target), MountRecord::WITH_PROCFS_TARGET),
+        (mount.mapped.is_some(), MountRecord::WITH_IDS),
+        (options.copy_up.is_some(), MountRecord::WITH_COPY),
+        (options.links.end_at_source(), MountRecord::WITH_SOURCE_AS_IT_IS),
+        (options.links.target_as_it_is, MountRecord::WITH_TARGET_AS_IT_IS),
+        (options.links.copied, MountRecord::WITH_LINK),
+    ] {
+        record.flags |= if wanted { flag } else { 0 };
     }
     data(p, mount, &mut record)?;
     Ok(record)
