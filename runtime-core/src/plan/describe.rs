@@ -52,6 +52,7 @@ impl Plan {
                 let whose = maps.map_or("container's".to_owned(), |index| format!("{}. kept", index + 1));
                 format!("map its ids, {whose} map{depth}")
             }
+            HostStep::Rdt => self.describe_rdt(),
             HostStep::NetDevices => self.describe_net_devices(),
             HostStep::Filter => match self.filter.as_ref().and_then(|filter| filter.profile.as_ref()) {
                 Some(profile) => format!("compile the filter: {} names", profile.names()),
@@ -74,6 +75,12 @@ impl Plan {
             inside => format!("{} → {inside}", device.name),
         };
         format!("move {}", self.net_devices.iter().map(one).collect::<Vec<_>>().join(", "))
+    }
+
+    fn describe_rdt(&self) -> String {
+        let Some(rdt) = &self.rdt else { return String::new() };
+        let schemata = rdt.schemata.iter().map(|line| format!(" {line}")).collect::<String>();
+        format!("resctrl group {}{schemata}", if rdt.group.is_empty() { "/" } else { &rdt.group })
     }
 
     fn agent(&self) -> String {
