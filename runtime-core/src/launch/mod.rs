@@ -226,8 +226,7 @@ impl<'a> Launch<'a> {
             }
             HostStep::Scheduler { attr, name } => {
                 self.reach(Gate::Ready)?;
-                set_scheduler(self.pid(), attr)
-                    .map_err(|fault| refused(format!("set the scheduler {name}"), fault).into())
+                set_scheduler(self.pid(), attr).map_err(|fault| self.unscheduled(name, fault))
             }
             HostStep::IoPriority { value, name, level } => {
                 self.reach(Gate::Ready)?;
@@ -333,6 +332,16 @@ impl<'a> Launch<'a> {
                 Ok(record.state(Status::Creating, self.pid()))
             }
         }
+    }
+
+    /// A deadline needs every CPU (`sched_setattr(2)`), of which the kernel only says EPERM. In runc's words.
+    fn unscheduled(&self, name: &str, fault: Fault) -> Error {
+        let mut error = refused(format!("set the scheduler {name}"), fault);
+        let pinned = self.plan.cgroup.writes.iter().any(|write| write.file == "cpuset.cpus");
+        if pinned && error.errno == nix::errno::Errno::EPERM {
+            error.detail = Some("process scheduler can't be used together with AllowedCPUs".to_owned());
+        }
+        error.into()
     }
 
     fn pid(&self) -> i32 {

@@ -172,7 +172,8 @@ impl Plan {
 
     fn describe_tail(&self, step: Step) -> String {
         match step {
-            Step::Label { path, value } => format!("label {} = {}", self.text(path), self.text(value)),
+            // Podman knows a refused label by the path in back-quotes.
+            Step::Label { path, value } => format!("`/proc/self/attr/{}`: {}", self.text(path), self.text(value)),
             Step::Personality { domain: 0 } => "personality LINUX".to_owned(),
             Step::Personality { .. } => "personality LINUX32".to_owned(),
             Step::MemoryPolicy { mode, nodes } => {
