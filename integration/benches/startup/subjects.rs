@@ -83,9 +83,9 @@ impl Subject {
     }
 }
 
-/// The folder of this process's bundles and states.
+/// The folder of bundles and states, made by hack/bench.
 pub fn folder() -> PathBuf {
-    std::env::temp_dir().join(format!("bench-{}", std::process::id()))
+    std::env::var_os("BENCH_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
 /// A bundle of this name, made once: `runc spec` with this program.
