@@ -67,7 +67,6 @@ areas! {
     hooks,
     id_mapped_mounts,
     identity,
-    intel_rdt,
     labels,
     lifecycle,
     logs,

@@ -72,6 +72,10 @@ fn phrase(error: &Error) -> Option<Cow<'static, str>> {
         Error::Step(step) if step.errno == Errno::ESRCH && step.call.contains("signal") => {
             Some("container not running".into())
         }
+        // A cgroup that passes controllers on takes no processes.
+        Error::Step(step) if step.errno == Errno::EBUSY && step.call == "clone3" => {
+            Some("error adding pid of init to cgroups: device or resource busy".into())
+        }
         _ => None,
     }
 }

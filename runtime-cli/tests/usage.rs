@@ -61,7 +61,7 @@ fn failures_of_exec_have_a_code_of_their_own() {
         (&["--process", "/nowhere", "x"], "read /nowhere: ENOENT"),
         (
             &["--cgroup", "a/../..", "x", "sh"],
-            "--cgroup: the path has to stay below the container's cgroup; leave out \"..\"",
+            "--cgroup: bad sub cgroup path: it has to stay below the container's cgroup; leave out \"..\"",
         ),
     ] {
         assert_eq!(exec(words), format!("exec failed: {text}"));

@@ -24,7 +24,7 @@ pub fn features() -> Value {
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
             "memoryPolicy": memory_policy(),
-            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
+            "intelRdt": { "enabled": false },
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true },
         },

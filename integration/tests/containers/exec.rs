@@ -43,6 +43,7 @@ cases! {
         peer_45_exec_is_in_the_containers_cgroup,
         peer_45_exec_in_a_cgroup_below,
         peer_45_exec_in_a_cgroup_elsewhere_is_refused,
+        peer_45_exec_follows_a_container_that_left_its_cgroup,
         point_1_exec_takes_the_containers_process_object,
         point_1_exec_options_change_it,
         point_1_a_process_file_stands_for_itself,
@@ -440,4 +441,21 @@ fn point_1_a_failed_exec_leaves_nothing(runtime: &Runtime) {
     with(&container, &["--detach", "--pid-file", "/nowhere/pid"], &["/bin/sleep", "1000"]).exits(255);
     until("the end of what was begun", || (Snapshot::take(&container).processes == before.processes).then_some(()));
     before.assert_unchanged(&container);
+}
+
+// exec.bats of runc, "init changes cgroup" (runc#5089): the caller's own cgroup would have other limits.
+fn peer_45_exec_follows_a_container_that_left_its_cgroup(runtime: &Runtime) {
+    let container = Container::sleeper(runtime);
+    container.run_detached().ok();
+    let other = container.parent_cgroup().join("other");
+    fs::create_dir(&other).unwrap();
+    for pid in fs::read_to_string(container.cgroup().join("cgroup.procs")).unwrap().lines() {
+        fs::write(other.join("cgroup.procs"), pid).unwrap();
+    }
+    fs::remove_dir(container.cgroup()).unwrap();
+    let process = container.exec_detached(&[], &["/bin/sleep", "1000"]);
+    assert_eq!(process.cgroup(), container.process().cgroup());
+    assert!(process.cgroup().is_some_and(|path| path.ends_with("/other")));
+    container.kill("KILL").ok();
+    container.reap(process.pid); // its namespace ends when all in it have been reaped
 }

@@ -72,7 +72,7 @@ fn refuse_what_is_missing(args: &ExecArgs) -> Result {
     let refusal = if args.cgroup.as_ref().is_some_and(|path| path.contains(':')) {
         "--cgroup: controllers before the path are of cgroup v1, which is not supported; give the path only"
     } else if args.cgroup.as_ref().is_some_and(|path| path.split('/').any(|name| name == "..")) {
-        "--cgroup: the path has to stay below the container's cgroup; leave out \"..\""
+        "--cgroup: bad sub cgroup path: it has to stay below the container's cgroup; leave out \"..\""
     } else {
         return Ok(());
     };

@@ -4,7 +4,7 @@
 
 use crate::fault::Result;
 use crate::run::{Context, View};
-use crate::step::{Enter, Slot, Text};
+use crate::step::{Enter, Slot, Text, Words};
 use crate::sys::fd::{self, Closing, Fd, open};
 use crate::sys::mount::{self, MountAttr, propagation};
 
@@ -44,7 +44,10 @@ pub fn plain(view: &View<'_>, cx: &mut Context, path: Text) -> Result {
 }
 
 /// Enters the root, and closes what was kept for covering paths.
-pub fn enter(cx: &mut Context, how: Enter) -> Result {
+pub fn enter(view: &View<'_>, cx: &mut Context, how: Enter, kept: Words) -> Result {
+    for slot in view.frame.words(kept) {
+        drop(Closing(view.slot(Slot(slot))));
+    }
     for kept in [&mut cx.null, &mut cx.empty] {
         drop(Closing(core::mem::replace(kept, Fd(-1))));
     }

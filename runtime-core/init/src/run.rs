@@ -117,7 +117,7 @@ fn carry_out(step: Step, view: &View<'_>, cx: &mut Context) -> Result {
         Step::Unmount { path } => mounts::unmount(frame.text(path)),
         Step::Terminal { slot, size, flags } => terminal::make(view, cx, slot, size, flags),
         Step::Hook { record } => hooks::run(view, &cx.program, record),
-        Step::EnterRoot { how } => rootfs::enter(cx, how),
+        Step::EnterRoot { how, kept } => rootfs::enter(view, cx, how, kept),
         Step::RootPropagation { kind, recursive } => rootfs::propagation(kind, recursive == 1),
         Step::NoNewPrivs {} => process::prctl(Prctl::SetNoNewPrivs, 1, 0),
         Step::Bounding { keep } => creds::bounding(keep),

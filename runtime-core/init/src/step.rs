@@ -454,7 +454,7 @@ steps! {
     /// `mount_setattr(RDONLY)`—the root, by the mount's own descriptor (CVE-2026-115521).
     30 ReadonlyRoot {}
     /// `pivot_root`, or `move_mount` and `chroot`, or `chroot`—after this line no host path can be named.
-    31 EnterRoot { /** how */ how: Enter }
+    31 EnterRoot { /** how */ how: Enter, /** slots of the mounts that were kept until now */ kept: Words }
     /// `mount_setattr(/)`—the propagation that the container's root has from now on.
     32 RootPropagation { /** `MS_*` propagation */ kind: u32, /** 1: and everything below */ recursive: u32 }
     /// `prctl(PR_SET_NO_NEW_PRIVS)`

@@ -116,8 +116,8 @@ fn inherited(mut process: Value, own: &Value) -> Value {
     process
 }
 
-/// Where the process is born: the recorded cgroup, or that of the first process where the container has made the
-/// recorded one an inner node (a systemd inside), which takes no processes.
+/// Where the process is born: the recorded cgroup, or that of the first process where the container has left the
+/// recorded one, or has made it an inner node (a systemd inside), which takes no processes.
 fn cgroup(sight: &Sight, pid: i32, below: Option<&str>) -> Result<Option<Cgroup>> {
     let Some(path) = &sight.record.cgroup_path else { return Ok(None) };
     if let Some(below) = below {
@@ -128,11 +128,21 @@ fn cgroup(sight: &Sight, pid: i32, below: Option<&str>) -> Result<Option<Cgroup>
         return Ok(Some(Cgroup::at(path.trim_end_matches('/'))?.ok_or_else(|| absent(below))?));
     }
     match Cgroup::at(path)? {
-        Some(cgroup) if cgroup.is_inner()? => Cgroup::of(&crate::cgroup::CgroupHost::probe()?, pid),
-        found => Ok(found),
+        Some(cgroup) if !cgroup.is_inner()? => Ok(Some(cgroup)),
+        // Never the caller's own: there the container's limits do not hold.
+        _ => match Cgroup::of(&crate::cgroup::CgroupHost::probe()?, pid)? {
+            None => {
+                Err(Error::state(&sight.record.id, StateProblem::Status { verb: "exec in", status: Status::Stopped }))
+            }
+            found => Ok(found),
+        },
     }
 }
 
 fn absent(path: &str) -> Error {
-    Error::invalid(crate::at::ConfigPath::new("--cgroup"), path, "a cgroup that is there, below the container's")
+    Error::invalid(
+        crate::at::ConfigPath::new("--cgroup"),
+        path,
+        "a cgroup below the container's that is there: no such file or directory",
+    )
 }

@@ -52,7 +52,6 @@ impl Plan {
                 let whose = maps.map_or("container's".to_owned(), |index| format!("{}. kept", index + 1));
                 format!("map its ids, {whose} map{depth}")
             }
-            HostStep::Rdt => self.describe_rdt(),
             HostStep::NetDevices => self.describe_net_devices(),
             HostStep::Filter => match self.filter.as_ref().and_then(|filter| filter.profile.as_ref()) {
                 Some(profile) => format!("compile the filter: {} names", profile.names()),
@@ -75,12 +74,6 @@ impl Plan {
             inside => format!("{} → {inside}", device.name),
         };
         format!("move {}", self.net_devices.iter().map(one).collect::<Vec<_>>().join(", "))
-    }
-
-    fn describe_rdt(&self) -> String {
-        let Some(rdt) = &self.rdt else { return String::new() };
-        let schemata = rdt.schemata.iter().map(|line| format!(" {line}")).collect::<String>();
-        format!("resctrl group {}{schemata}", if rdt.group.is_empty() { "/" } else { &rdt.group })
     }
 
     fn agent(&self) -> String {
@@ -162,9 +155,9 @@ impl Plan {
             Step::Hook { record } => self.describe_hook(record),
             Step::Terminal { size, flags, .. } => describe_terminal(size, flags),
             Step::Unmount { path } => format!("unmount or cover the host's {}", self.text(path)),
-            Step::EnterRoot { how: Enter::Pivot } => "enter root (pivot_root)".to_owned(),
-            Step::EnterRoot { how: Enter::Move } => "enter root (move, chroot)".to_owned(),
-            Step::EnterRoot { how: Enter::Chroot } => "enter root (chroot)".to_owned(),
+            Step::EnterRoot { how: Enter::Pivot, .. } => "enter root (pivot_root)".to_owned(),
+            Step::EnterRoot { how: Enter::Move, .. } => "enter root (move, chroot)".to_owned(),
+            Step::EnterRoot { how: Enter::Chroot, .. } => "enter root (chroot)".to_owned(),
             Step::RootPropagation { kind, .. } => format!("make / {}", propagation_name(kind)),
             _ => self.describe_tail(step),
         }
@@ -172,8 +165,7 @@ impl Plan {
 
     fn describe_tail(&self, step: Step) -> String {
         match step {
-            // Podman knows a refused label by the path in back-quotes.
-            Step::Label { path, value } => format!("`/proc/self/attr/{}`: {}", self.text(path), self.text(value)),
+            Step::Label { path, value } => format!("label {} = {}", self.text(path), self.text(value)),
             Step::Personality { domain: 0 } => "personality LINUX".to_owned(),
             Step::Personality { .. } => "personality LINUX32".to_owned(),
             Step::MemoryPolicy { mode, nodes } => {

@@ -7,16 +7,17 @@
 use std::path::PathBuf;
 
 use runtime_init::step::Enter;
-use runtime_init::{Gate, Ns, Slot, Step};
+use runtime_init::{Gate, Ns, Slot, Step, Words};
 
 use super::draft::Draft;
 use super::process::{labels, scheduling};
-use super::{HostStep, SlotUse, namespaces, process, rdt, seccomp, terminal};
+use super::{HostStep, SlotUse, namespaces, process, seccomp, terminal};
 use crate::at::ConfigPath;
 use crate::error::Result;
 
 /// Appends every line of the execution to the draft. `target` is the container's first process.
 pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
+    process::refuse_what_is_missing(p);
     let joined = open(p, target); //      with the caller's rights; the process is verified after this
     p.host(HostStep::Spawn);
 
@@ -53,7 +54,6 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
     process::limits(p)?;
     scheduling::scheduler(p)?;
     scheduling::io_priority(p)?;
-    rdt::assign(p)?;
     p.host(HostStep::Release(Gate::Ready));
     p.init(Step::Await { gate: Gate::Ready });
     process::tail(p, HostStep::Executed) // a missing program or a refused id is an error of `exec`
@@ -87,6 +87,6 @@ fn root_of(p: &mut Draft<'_>, target: i32) -> Result<()> {
     let at = ConfigPath::new("root.path");
     let path = p.texts.add(format!("/proc/{target}/root"), &at)?;
     p.init_for(&at, Step::PlainRootfs { path });
-    p.init(Step::EnterRoot { how: Enter::Chroot });
+    p.init(Step::EnterRoot { how: Enter::Chroot, kept: Words { start: 0, count: 0 } });
     Ok(())
 }

@@ -431,6 +431,12 @@ fn data(p: &mut Draft<'_>, mount: &Decided, record: &mut MountRecord) -> Result<
     Ok(())
 }
 
+/// The slots of mounts that were kept for [`make_readonly`] and [`cover`].
+pub(super) fn kept(p: &Draft<'_>) -> Vec<u32> {
+    let slots = p.mounts.iter().flat_map(|mount| [mount.late, mount.held]);
+    slots.flatten().map(|slot| slot.0).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// What had to be writable until the nodes and links were made.
 pub(super) fn make_readonly(p: &mut Draft<'_>) {
     let late: Vec<_> = p.mounts.iter().filter_map(|m| Some((m.at.clone(), m.late?))).collect();

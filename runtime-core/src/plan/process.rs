@@ -4,6 +4,7 @@
 
 mod capabilities;
 pub(super) mod labels;
+mod missing;
 pub(in crate::plan) mod scheduling;
 
 use oci_spec::runtime::{LinuxPersonalityDomain, PosixRlimitType, Process};
@@ -13,6 +14,8 @@ use super::draft::Draft;
 use super::{HostStep, SlotUse};
 use crate::at::ConfigPath;
 use crate::error::{Error, Result};
+
+pub(super) use missing::refuse_what_is_missing;
 
 use capabilities::Sets;
 

@@ -132,7 +132,9 @@ pub(super) fn enter(p: &mut Draft<'_>) -> Result<()> {
     if how == Enter::Move {
         no_pivot(p)?;
     }
-    p.init(Step::EnterRoot { how });
+    let kept = mounts::kept(p);
+    let kept = p.words(&kept);
+    p.init(Step::EnterRoot { how, kept });
     if let Some((kind, recursive)) = propagation(p)? {
         #[expect(clippy::cast_possible_truncation, reason = "propagation flags fit 32 bits")]
         let step = Step::RootPropagation { kind: kind as u32, recursive: u32::from(recursive) };

@@ -32,6 +32,9 @@ impl fmt::Display for Plan {
         for note in &self.notes {
             writeln!(f, "note: {}: {}", note.at, note.text)?;
         }
+        for refusal in &self.refusals {
+            writeln!(f, "create will refuse: {refusal}")?;
+        }
         Ok(())
     }
 }
@@ -130,7 +133,7 @@ fn shorten(text: &str, width: usize) -> String {
 }
 
 impl Plan {
-    /// The plan as data: `lines` with side, number, text and asking field, and `notes`. Nothing is cut.
+    /// The plan as data: `lines` with side, number, text and asking field, `notes`, `refusals`. Nothing is cut.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let (mut host, mut init) = (0, 0);
@@ -150,6 +153,7 @@ impl Plan {
         let lines: Vec<Value> = self.lines.iter().map(line).collect();
         let notes: Vec<Value> =
             self.notes.iter().map(|n| json!({"for": n.at.to_string(), "text": n.text, "warn": n.warn})).collect();
-        json!({"lines": lines, "notes": notes})
+        let refusals: Vec<Value> = self.refusals.iter().map(|r| r.to_string().into()).collect();
+        json!({"lines": lines, "notes": notes, "refusals": refusals})
     }
 }

@@ -88,7 +88,7 @@ fn of_the_tree(g: &Given) -> Vec<Step> {
         Step::MaskPath { path: g.text, within: Some(g.slot) },
         Step::ReadonlyRoot {},
         Step::Unmount { path: g.text },
-        Step::EnterRoot { how: g.how },
+        Step::EnterRoot { how: g.how, kept: g.list },
         Step::RootPropagation { kind: g.number, recursive: g.flag },
     ]
 }
