@@ -15,6 +15,7 @@ cases! {
         sec_6_11_create_names_no_path_but_to_the_resolver,
         sec_6_11_without_pivot_root_as_well,
         sec_6_11_exec_names_no_path_but_to_the_resolver,
+        lnx_107_nothing_of_resctrl_is_opened,
     ;
     Any [Strace, UserNs]:
         sec_6_11_in_a_user_namespace_as_well,
@@ -53,12 +54,17 @@ impl Line {
     }
 }
 
-/// Runs the call under strace; the words of all processes.
-fn traced(container: &Container, call: Call) -> Vec<Line> {
+/// Runs the call under strace: every system call that takes a path or makes a process.
+fn trace(container: &Container, call: Call) -> String {
     let file = container.folder().join("trace");
     let calls = "trace=%file,clone,clone3,fork,vfork";
     call.wrapped(["strace", "-f", "-qq", "-s", "4096", "-e", calls, "-o", text(&file)]).run().ok();
-    let trace = fs::read_to_string(file).unwrap();
+    fs::read_to_string(file).unwrap()
+}
+
+/// What init does of it.
+fn traced(container: &Container, call: Call) -> Vec<Line> {
+    let trace = trace(container, call);
     let parents = parents(&trace);
     let lines: Vec<Line> = trace.lines().filter_map(Line::of).collect();
     of_init(lines, &parents)
@@ -206,4 +212,12 @@ fn sec_6_11_exec_names_no_path_but_to_the_resolver(runtime: &Runtime) {
     let inside = ["/bin", "/bin/true", "/etc/passwd", ""].map(str::to_string).to_vec();
     assert!(lines.iter().any(|line| line.name == "execve" && line.path() == "/bin/true"), "{lines:#?}");
     judge(&lines, &Allowed { host: Vec::new(), inside });
+}
+
+/// Neither by init nor by the runtime itself.
+fn lnx_107_nothing_of_resctrl_is_opened(runtime: &Runtime) {
+    let container = Container::new(runtime);
+    let trace = trace(&container, container.run_call(&[]));
+    let lines: Vec<&str> = trace.lines().filter(|line| line.contains("resctrl")).collect();
+    assert!(trace.contains("config.json") && lines.is_empty(), "{lines:#?}");
 }
