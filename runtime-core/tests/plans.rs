@@ -120,6 +120,15 @@ fn plans_are_as_written_down() {
     assert!(different.is_empty(), "run with UPDATE=1 if this is meant:\n{}", different.join("\n"));
 }
 
+/// And the fields that 1.3 took away are unknown ones: `odd-intel-rdt` has one.
+#[test]
+fn lnx_107_123_nothing_of_resctrl_is_touched_unless_asked_for() {
+    for name in names("configs") {
+        let text = std::fs::read_to_string(folder("configs").join(&name).with_extension("json")).expect("text");
+        assert_eq!(printed(&name).0.contains("resctrl"), text.contains("\"intelRdt\""), "{name}");
+    }
+}
+
 #[test]
 fn every_golden_file_has_its_configuration() {
     assert_eq!(names("plans"), names("configs"));

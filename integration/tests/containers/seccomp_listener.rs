@@ -18,7 +18,7 @@ cases! {
         lnx_142_what_a_start_takes_can_be_notified,
         lnx_142_write_and_the_default_cannot_be_notified,
         lnx_132_wait_killable_recv_works_with_a_listener,
-        lnx_146_descriptors_come_with_the_first_of_many_messages,
+        lnx_145_146_descriptors_come_with_the_first_of_many_messages,
         lnx_147_state_on_create,
         lnx_147_state_on_exec,
         lnx_148_exec_uses_the_filter_of_create,
@@ -179,7 +179,7 @@ fn lnx_132_wait_killable_recv_works_with_a_listener(runtime: &Runtime) {
     assert!(container.run().ok().stdout.contains("No medium found"));
 }
 
-fn lnx_146_descriptors_come_with_the_first_of_many_messages(runtime: &Runtime) {
+fn lnx_145_146_descriptors_come_with_the_first_of_many_messages(runtime: &Runtime) {
     let mut container = Container::sh(runtime, "mkdir /tmp/x 2>&1; echo end");
     let agent = agent(&mut container, Answer::Errno(123), &["mkdir"]);
     let long = "x".repeat(1 << 20);

@@ -212,7 +212,16 @@ fn privileges_fall_in_order(plan: &Plan) {
     let waiting = plan.lines[waits + 1..].iter().filter(|line| !matches!(line.act, Act::Init(Step::Pass { .. })));
     assert!(!waiting.into_iter().any(late), "{plan}");
     if let Some(filter) = position(plan, |step| matches!(step, Step::Filter { .. })) {
-        assert!(!plan.lines[filter + 1..].iter().any(late), "{plan}");
+        let listens = position(plan, |step| matches!(step, Step::Await { gate: Gate::Notify })).is_some();
+        // The creating host takes the listener, so that only then the wait stands behind the filter.
+        assert_eq!(filter < waits, listens, "{plan}");
+        let behind = plan.lines[filter + 1..].iter().filter(|line| !listens || line.act != plan.lines[waits].act);
+        assert!(!behind.into_iter().any(late), "{plan}");
+        let host = |wanted: &Act| only(plan, |act| act == wanted).unwrap_or(0);
+        assert!(
+            host(&Act::Host(HostStep::Listener)) < host(&Act::Host(HostStep::Created)),
+            "created without a listener: {plan}"
+        );
     }
     let at = |wanted: fn(&Step) -> bool| position(plan, wanted);
     let Some(ids) = at(|step| matches!(step, Step::Ids { .. })) else {

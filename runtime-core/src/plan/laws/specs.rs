@@ -184,18 +184,31 @@ fn resources() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A filter, of which some leave a call to an agent.
+fn seccomp() -> impl Strategy<Value = Value> {
+    select(vec!["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_NOTIFY"]).prop_map(|action| {
+        let rule = json!({"names": ["mkdir"], "action": action});
+        json!({"defaultAction": "SCMP_ACT_LOG", "listenerPath": "/run/agent", "syscalls": [rule]})
+    })
+}
+
 fn linux() -> impl Strategy<Value = Value> {
     let sysctl =
         of(btree_map(select(vec!["net.ipv4.ip_forward", "kernel.sem", "fs.mqueue.msg_max"]), "[0-9]{1,3}", 0..3));
     let paths = || vec(path(), 0..4);
     let offsets = of(-100_i64..100);
-    let first = (namespaces(), maps(), devices(), of(resources()), sysctl);
+    let devices_of_the_net =
+        of(btree_map("[a-z]{1,15}", of("[a-z]{1,5}(%d)?").prop_map(|name| json!({"name": name})), 0..3));
+    let kernel = (of(resources()), sysctl, of(seccomp()), devices_of_the_net);
+    let first = (namespaces(), maps(), devices(), kernel);
     (first, paths(), paths(), offsets, of(select(vec!["shared", "rslave", "rprivate", "unbindable"]))).prop_map(
-        |((namespaces, maps, devices, resources, sysctl), masked, readonly, offset, propagation)| {
+        |((namespaces, maps, devices, (resources, sysctl, seccomp, net)), masked, readonly, offset, propagation)| {
             let has = |kind: &str| namespaces.as_array().into_iter().flatten().any(|n| n["type"] == kind);
             let new = |kind: &str| namespaces.as_array().into_iter().flatten().any(|n| *n == json!({"type": kind}));
             let mut linux = json!({"namespaces": namespaces, "devices": devices});
             put(&mut linux, "resources", resources);
+            put(&mut linux, "seccomp", seccomp);
+            put(&mut linux, "netDevices", net.filter(|_| has("network")).map(|net| json!(net)));
             put(&mut linux, "sysctl", sysctl.filter(|_| has("network") && has("ipc")).map(|s| json!(s)));
             put(&mut linux, "timeOffsets", offset.filter(|_| new("time")).map(|s| json!({"boottime": {"secs": s}})));
             if has("user") {
