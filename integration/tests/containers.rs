@@ -67,6 +67,7 @@ areas! {
     hooks,
     id_mapped_mounts,
     identity,
+    intel_rdt,
     labels,
     lifecycle,
     logs,

@@ -349,6 +349,14 @@ pub enum Need {
         /// Where it is instead.
         why: &'static str,
     },
+    /// The resctrl file system.
+    #[error(
+        "{at}: resctrl is not mounted; where the processor has Intel RDT: mount -t resctrl resctrl /sys/fs/resctrl"
+    )]
+    Resctrl {
+        /// The field that needs it.
+        at: ConfigPath,
+    },
     /// A mounted cgroup2 hierarchy.
     #[error(
         "no cgroup2 hierarchy is mounted on /sys/fs/cgroup or /sys/fs/cgroup/unified; mount one with: mount -t cgroup2 cgroup2 /sys/fs/cgroup"

@@ -313,6 +313,31 @@ fn not_dumpable_hides_init_cve_2016_9962() {
 }
 
 #[test]
+fn lnx_161_personality_is_the_programs() {
+    let end = Column::of(&[Step::Personality { domain: 8 }]).execute(&["uname", "-m"]);
+    assert_eq!(end.run().output, "i686\n");
+}
+
+#[test]
+fn cpus_are_a_mask_of_halves() {
+    let mut column = Column::default();
+    let mask = column.words(&[1, 0, 1]);
+    column.steps.push(Step::Cpus { mask });
+    let end = column.execute(&["grep", "-c", "^Cpus_allowed_list:.0$", "/proc/self/status"]).run();
+    assert_eq!(end.output, "1\n");
+}
+
+#[test]
+fn passed_descriptors_get_their_numbers() {
+    let file = File::open("/etc/passwd").expect("it is there");
+    let mut column = Column { slots: vec![file.as_raw_fd()], ..Column::of(&[Step::ResetInherited {}]) };
+    let files = column.words(&[90, 0, 91, 0]);
+    column.steps.push(Step::Pass { files });
+    let end = column.execute(&["sh", "-c", "readlink /proc/$$/fd/90 /proc/$$/fd/91"]).run();
+    assert_eq!(end.output, "/etc/passwd\n/etc/passwd\n");
+}
+
+#[test]
 fn session_makes_a_leader() {
     let stat = ["cat", "/proc/self/stat"];
     let fields = |end: &End| {

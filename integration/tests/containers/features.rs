@@ -12,6 +12,9 @@ cases! {
         feat_17_every_capability_is_recognised,
         feat_19_every_action_is_recognised,
     ;
+    Any [Numa]:
+        feat_22_every_memory_policy_is_recognised,
+    ;
 }
 
 fn features(container: &Container) -> Value {
@@ -81,6 +84,20 @@ fn feat_17_every_capability_is_recognised(runtime: &Runtime) {
     assert!(all.len() > 40 && all.iter().all(|name| name.starts_with("CAP_")), "{all:?}");
     container.bundle.user_namespace(100_000).set("/process/capabilities/bounding", json!(all));
     container.run().ok().no_complaint();
+}
+
+fn feat_22_every_memory_policy_is_recognised(runtime: &Runtime) {
+    let mut container = Container::new(runtime);
+    let all = features(&container)["linux"]["memoryPolicy"].clone();
+    for mode in words(&all["modes"]) {
+        let nodes = if ["MPOL_DEFAULT", "MPOL_LOCAL"].contains(&mode.as_str()) { "" } else { "0" };
+        container.bundle.set("/linux/memoryPolicy", json!({"mode": mode, "nodes": nodes}));
+        container.run().ok();
+    }
+    for flag in words(&all["flags"]) {
+        container.bundle.set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]}));
+        container.run().ok();
+    }
 }
 
 fn feat_19_every_action_is_recognised(runtime: &Runtime) {

@@ -24,6 +24,7 @@ cases! {
         cfg_64_profile_with_no_new_privileges,
         cfg_64_profile_in_a_user_namespace,
         cfg_64_an_unknown_profile_is_an_error,
+        row_61_refused_profile_is_known_by_its_path,
         sec_4_profile_holds_whatever_is_on_proc,
     ;
     Any [SeLinux]:
@@ -180,6 +181,13 @@ fn cfg_64_an_unknown_profile_is_an_error(runtime: &Runtime) {
     container.run_detached().ok();
     let words = ["exec", "--apparmor", "nobody-knows-it", &container.id, "/bin/true"];
     container.call(words).run().exits(255).fails_with("pparmor");
+}
+
+fn row_61_refused_profile_is_known_by_its_path(runtime: &Runtime) {
+    let mut container = Container::sleeper(runtime);
+    container.bundle.set("/process/apparmorProfile", json!("nobody-knows-it"));
+    let output = container.create().fails_with("`/proc/");
+    assert!(output.stderr.contains("/exec`"), "{output}");
 }
 
 /// The container has nothing on `/proc` that a label could be written to, and is labelled all the same (CVE-2019-16884).

@@ -33,6 +33,8 @@ pub enum Entry {
     Cgroup(String),
     /// `members PATH`: what is in a cgroup that was there before, and stays (RT-67).
     Members(String),
+    /// `rdt PATH`: a group of resctrl.
+    Rdt(String),
     /// `pid N START PIDFDINO`: a process; `-` where the kernel has no pidfs.
     Pid {
         /// Its number.
@@ -58,6 +60,7 @@ impl Entry {
             "boot" => Ok(Self::Boot(unescape(rest).ok_or(Fit::Malformed)?)),
             "cgroup" => Ok(Self::Cgroup(unescape(rest).ok_or(Fit::Malformed)?)),
             "members" => Ok(Self::Members(unescape(rest).ok_or(Fit::Malformed)?)),
+            "rdt" => Ok(Self::Rdt(unescape(rest).ok_or(Fit::Malformed)?)),
             "pid" => parse_pid(rest).ok_or(Fit::Malformed),
             _ => Err(Fit::Unknown),
         }
@@ -70,6 +73,7 @@ impl fmt::Display for Entry {
             Self::Boot(id) => write!(f, "boot {}", escape(id)),
             Self::Cgroup(path) => write!(f, "cgroup {}", escape(path)),
             Self::Members(path) => write!(f, "members {}", escape(path)),
+            Self::Rdt(path) => write!(f, "rdt {}", escape(path)),
             Self::Pid { pid, start, inode: Some(inode) } => write!(f, "pid {pid} {start} {inode}"),
             Self::Pid { pid, start, inode: None } => write!(f, "pid {pid} {start} -"),
         }
@@ -178,6 +182,7 @@ pub(super) fn replay(dir: &ContainerDir) -> Result<()> {
             Entry::Pid { pid, start, inode } => {
                 end_process(dir, &Identity { pid: *pid, start: *start, boot: boot.clone(), inode: *inode })?;
             }
+            Entry::Rdt(path) => remove_group(path)?,
             Entry::Cgroup(path) => {
                 if let Some(cgroup) = Cgroup::at(path)? {
                     empty_cgroup(dir.id(), &cgroup)?;
@@ -192,6 +197,16 @@ pub(super) fn replay(dir: &ContainerDir) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The processes in a group of resctrl, if there are any left, fall back to the one above.
+fn remove_group(path: &str) -> Result<()> {
+    match std::fs::remove_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StepError::io(None, format!("remove resctrl group {path}"), "rmdir", &error).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn end_process(dir: &ContainerDir, identity: &Identity) -> Result<()> {
@@ -249,6 +264,7 @@ mod tests {
             Entry::Cgroup("/a b/back\\slash\nline".to_owned()),
             Entry::Members("/a b".to_owned()),
             Entry::Pid { pid: 7, start: u64::MAX, inode: Some(3) },
+            Entry::Rdt("/sys/fs/resctrl/a".to_owned()),
             Entry::Pid { pid: 7, start: 0, inode: None },
         ];
         for entry in entries {
@@ -281,6 +297,22 @@ mod tests {
         Undo::open(&dir).unwrap().append(&Entry::Cgroup("/x".to_owned())).unwrap();
         let entries = read(&dir).unwrap();
         assert_eq!(entries, [Entry::Boot(process::boot_id().unwrap()), Entry::Cgroup("/x".to_owned())]);
+    }
+
+    /// LNX-120, LNX-122: a group goes with its monitoring group; one that is gone already is fine.
+    #[test]
+    fn groups_are_removed_in_the_right_order() {
+        let (tmp, dir) = test_dir("c1");
+        let group = tmp.path().join("group");
+        let monitor = group.join("monitor");
+        std::fs::create_dir_all(&monitor).unwrap();
+        let mut undo = Undo::open(&dir).unwrap();
+        for path in [&group, &monitor] {
+            undo.append(&Entry::Rdt(path.to_str().unwrap().to_owned())).unwrap();
+        }
+        replay(&dir).unwrap();
+        assert!(!group.exists());
+        replay(&dir).unwrap();
     }
 
     #[test]

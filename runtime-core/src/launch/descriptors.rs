@@ -205,3 +205,44 @@ fn fifo(dir: &ContainerDir) -> Result<OwnedFd> {
         Ok(fd)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bundle, CreateOptions, Host};
+
+    /// Descriptors 3 and 40 are passed.
+    fn plan() -> Plan {
+        let config = r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"cwd": "/", "args": ["x"]},
+            "linux": {"namespaces": [{"type": "mount"}]}}"#;
+        let bundle = Bundle::parse("/b".into(), config.into()).expect("a configuration");
+        let mut options = CreateOptions::new("x");
+        options.pass_fds = vec![3, 40];
+        let mut host = Host::probe().expect("a host");
+        host.privileged = true;
+        Plan::create(&bundle, &host, &options).expect("a plan")
+    }
+
+    fn file() -> OwnedFd {
+        std::fs::File::open("/dev/null").expect("a file").into()
+    }
+
+    #[test]
+    fn what_init_needs_is_moved_out_of_the_way() {
+        let plan = plan();
+        let moved = Descriptors::new(&plan).above_passed(file()).expect("a copy");
+        assert!(moved.as_raw_fd() > 40, "{moved:?}");
+    }
+
+    #[test]
+    fn what_is_passed_is_what_was_planned() {
+        let plan = plan();
+        let check = |numbers: &[u32]| {
+            let given = numbers.iter().map(|number| (*number, file())).collect();
+            Descriptors::new(&plan).check_passed(&given).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&[3, 40]), Ok(()));
+        assert!(check(&[3]).unwrap_err().starts_with("pass descriptor 40: "));
+        assert!(check(&[3, 5, 40]).unwrap_err().starts_with("pass descriptor 5: "));
+    }
+}

@@ -14,12 +14,14 @@ mod id_maps;
 mod listener;
 mod net_devices;
 mod netlink;
+mod rdt;
 mod report;
 mod start;
 mod stdio;
 mod trees;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -138,6 +140,8 @@ struct Launch<'a> {
     patience: Duration,
     /// Network devices that have left the host.
     net_devices: Option<Moved>,
+    /// Groups of resctrl that were made.
+    groups: Vec<PathBuf>,
 }
 
 impl<'a> Launch<'a> {
@@ -161,13 +165,11 @@ impl<'a> Launch<'a> {
             agent: None,
             patience: if hooks { UNLIMITED } else { PATIENCE },
             net_devices: None,
+            groups: Vec::new(),
         }
     }
 
     fn run(mut self) -> Result<Init> {
-        if let Some(Error::Config { at, problem }) = self.plan.refusals().first() {
-            return Err(Error::Config { at: at.clone(), problem: problem.clone() });
-        }
         self.streams_fit()?;
         for line in &self.plan.lines {
             let Act::Host(step) = &line.act else { continue };
@@ -224,13 +226,16 @@ impl<'a> Launch<'a> {
             }
             HostStep::Scheduler { attr, name } => {
                 self.reach(Gate::Ready)?;
-                set_scheduler(self.pid(), attr)
-                    .map_err(|fault| refused(format!("set the scheduler {name}"), fault).into())
+                set_scheduler(self.pid(), attr).map_err(|fault| self.unscheduled(name, fault))
             }
             HostStep::IoPriority { value, name, level } => {
                 self.reach(Gate::Ready)?;
                 set_io_priority(self.pid(), *value)
                     .map_err(|fault| refused(format!("set the I/O priority {name} {level}"), fault).into())
+            }
+            HostStep::Rdt => {
+                self.reach(Gate::Ready)?;
+                self.assign_group()
             }
             HostStep::Hooks(phase) => {
                 self.reach(Gate::Mounted)?;
@@ -261,6 +266,14 @@ impl<'a> Launch<'a> {
         let Some(socket) = self.gates()?.shown() else { return Err(self.failure()) };
         let pid = self.pid();
         self.net_devices.insert(Moved::none(socket)?).take(&self.plan.net_devices, pid)
+    }
+
+    fn assign_group(&mut self) -> Result<()> {
+        let (Some(rdt), dir, pid) = (&self.plan.rdt, self.dir, self.pid()) else { return Ok(()) };
+        rdt::assign(&rdt::root()?, rdt, pid, &mut self.groups, &mut |path| match dir {
+            Some(dir) => Undo::open(dir)?.append(&Entry::Rdt(path.to_string_lossy().into_owned())),
+            None => Ok(()),
+        })
     }
 
     /// Compiles the filter, or takes the one that was kept, and leaves it to init, which looks after its last gate.
@@ -319,6 +332,16 @@ impl<'a> Launch<'a> {
                 Ok(record.state(Status::Creating, self.pid()))
             }
         }
+    }
+
+    /// A deadline needs every CPU (`sched_setattr(2)`), of which the kernel only says EPERM. In runc's words.
+    fn unscheduled(&self, name: &str, fault: Fault) -> Error {
+        let mut error = refused(format!("set the scheduler {name}"), fault);
+        let pinned = self.plan.cgroup.writes.iter().any(|write| write.file == "cpuset.cpus");
+        if pinned && error.errno == nix::errno::Errno::EPERM {
+            error.detail = Some("process scheduler can't be used together with AllowedCPUs".to_owned());
+        }
+        error.into()
     }
 
     fn pid(&self) -> i32 {
@@ -403,6 +426,10 @@ impl<'a> Launch<'a> {
     /// Leaves no process behind.
     fn abandon(&mut self) {
         self.net_devices.take().into_iter().for_each(Moved::give_back);
+        for group in self.groups.drain(..).rev() {
+            // The error that led here is the one to tell; what is in the undo record is tried again.
+            let _ = std::fs::remove_dir(group);
+        }
         self.gates = None;
         for process in self.init.take().map(|init| init.pidfd).into_iter().chain(self.usher.take()) {
             kill(process.as_fd());

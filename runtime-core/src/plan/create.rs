@@ -8,13 +8,13 @@ use runtime_init::{Gate, Step};
 
 use super::draft::Draft;
 use super::process::{labels, scheduling};
-use super::{HostStep, devices, hooks, mounts, namespaces, net_devices, process, rootfs, seccomp, sysctl, terminal};
+use super::{
+    HostStep, devices, hooks, mounts, namespaces, net_devices, process, rdt, rootfs, seccomp, sysctl, terminal,
+};
 use crate::error::Result;
 
 /// Appends every line of the creation to the draft.
 pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
-    super::process::refuse_what_is_missing(p);
-
     // Host, before there is a process.
     p.host(HostStep::Record); //          before the first side effect, so that it can be undone
     cgroup(p); //                         limits exist before the first process does
@@ -52,10 +52,11 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     rootfs::enter(p)?; //                 after this line no host path can be named
 
     // The host's last word: what init lacks the rights for.
-    seccomp::compile(p)?; //              takes longest, so it is done while init works
+    seccomp::compile(p)?; //              takes a while, so it is done while init works
     process::limits(p)?;
     scheduling::scheduler(p)?;
     scheduling::io_priority(p)?;
+    rdt::assign(p)?;
     p.host(HostStep::Release(Gate::Ready));
     p.init(Step::Await { gate: Gate::Ready });
     process::tail(p, HostStep::Created) // a missing program or a refused id is still an error of `create`

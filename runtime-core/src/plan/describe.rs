@@ -52,6 +52,7 @@ impl Plan {
                 let whose = maps.map_or("container's".to_owned(), |index| format!("{}. kept", index + 1));
                 format!("map its ids, {whose} map{depth}")
             }
+            HostStep::Rdt => self.describe_rdt(),
             HostStep::NetDevices => self.describe_net_devices(),
             HostStep::Filter => match self.filter.as_ref().and_then(|filter| filter.profile.as_ref()) {
                 Some(profile) => format!("compile the filter: {} names", profile.names()),
@@ -74,6 +75,12 @@ impl Plan {
             inside => format!("{} → {inside}", device.name),
         };
         format!("move {}", self.net_devices.iter().map(one).collect::<Vec<_>>().join(", "))
+    }
+
+    fn describe_rdt(&self) -> String {
+        let Some(rdt) = &self.rdt else { return String::new() };
+        let schemata = rdt.schemata.iter().map(|line| format!(" {line}")).collect::<String>();
+        format!("resctrl group {}{schemata}", if rdt.group.is_empty() { "/" } else { &rdt.group })
     }
 
     fn agent(&self) -> String {
@@ -165,7 +172,8 @@ impl Plan {
 
     fn describe_tail(&self, step: Step) -> String {
         match step {
-            Step::Label { path, value } => format!("label {} = {}", self.text(path), self.text(value)),
+            // Podman knows a refused label by the path in back-quotes.
+            Step::Label { path, value } => format!("`/proc/self/attr/{}`: {}", self.text(path), self.text(value)),
             Step::Personality { domain: 0 } => "personality LINUX".to_owned(),
             Step::Personality { .. } => "personality LINUX32".to_owned(),
             Step::MemoryPolicy { mode, nodes } => {

@@ -12,7 +12,7 @@ use super::seccomp::Filter;
 use super::{Act, CgroupPlan, CreateOptions, HostStep, IdMaps, Line, MountMaps, Note, Outline, Plan, SlotUse, Texts};
 use crate::at::ConfigPath;
 use crate::bundle::Bundle;
-use crate::error::{Error, Problem, Result};
+use crate::error::Result;
 use crate::host::Host;
 
 /// Everything that planning looks at, and what it has decided so far.
@@ -36,13 +36,13 @@ pub(super) struct Draft<'a> {
     /// Init has opened a procfs of its own.
     pub has_procfs: bool,
     pub net_devices: Vec<super::NetDevice>,
+    pub rdt: Option<super::Rdt>,
     pub hooks: super::Hooks,
     pub texts: Texts,
     words: Vec<u32>,
     slots: Vec<SlotUse>,
     lines: Vec<Line>,
     notes: Vec<Note>,
-    refusals: Vec<Error>,
 }
 
 impl<'a> Draft<'a> {
@@ -70,13 +70,13 @@ impl<'a> Draft<'a> {
             filter: None,
             has_procfs: false,
             net_devices: Vec::new(),
+            rdt: None,
             hooks: super::hooks::read(spec)?,
             texts: Texts::default(),
             words: Vec::new(),
             slots: Vec::new(),
             lines: Vec::new(),
             notes: Vec::new(),
-            refusals: Vec::new(),
         })
     }
 
@@ -116,12 +116,6 @@ impl<'a> Draft<'a> {
         self.notes.push(Note { at, text: text.into(), warn: true });
     }
 
-    /// The field `at` asks for something that this version does not do.
-    pub fn refuse(&mut self, at: ConfigPath, what: &str) {
-        let reason = format!("{what} not supported by this version; remove the field to go without");
-        self.refusals.push(Error::Config { at, problem: Problem::Refused { reason: reason.into() } });
-    }
-
     pub fn slot(&mut self, usage: SlotUse) -> Slot {
         self.slots.push(usage);
         Slot(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
@@ -157,9 +151,9 @@ impl<'a> Draft<'a> {
             mount_maps: self.mount_maps,
             filter: self.filter,
             net_devices: self.net_devices,
+            rdt: self.rdt,
             hooks: self.hooks,
             notes: self.notes,
-            refusals: self.refusals,
             record,
         }
     }

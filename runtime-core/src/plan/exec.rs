@@ -11,13 +11,12 @@ use runtime_init::{Gate, Ns, Slot, Step, Words};
 
 use super::draft::Draft;
 use super::process::{labels, scheduling};
-use super::{HostStep, SlotUse, namespaces, process, seccomp, terminal};
+use super::{HostStep, SlotUse, namespaces, process, rdt, seccomp, terminal};
 use crate::at::ConfigPath;
 use crate::error::Result;
 
 /// Appends every line of the execution to the draft. `target` is the container's first process.
 pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
-    process::refuse_what_is_missing(p);
     let joined = open(p, target); //      with the caller's rights; the process is verified after this
     p.host(HostStep::Spawn);
 
@@ -54,6 +53,7 @@ pub(super) fn order(p: &mut Draft<'_>, target: i32) -> Result<()> {
     process::limits(p)?;
     scheduling::scheduler(p)?;
     scheduling::io_priority(p)?;
+    rdt::assign(p)?;
     p.host(HostStep::Release(Gate::Ready));
     p.init(Step::Await { gate: Gate::Ready });
     process::tail(p, HostStep::Executed) // a missing program or a refused id is an error of `exec`

@@ -23,6 +23,7 @@ mod namespaces;
 mod net_devices;
 mod object;
 mod process;
+mod rdt;
 mod rootfs;
 mod seccomp;
 mod show;
@@ -38,7 +39,7 @@ use runtime_init::{Gate, Slot, Step, Words};
 
 use crate::at::ConfigPath;
 use crate::bundle::Bundle;
-use crate::error::{Error, Result, Side, StepRef};
+use crate::error::{Result, Side, StepRef};
 use crate::host::Host;
 use crate::id::ContainerId;
 use seccomp::Filter;
@@ -48,6 +49,7 @@ pub use hooks::{Hook, Hooks};
 pub(crate) use mount_options::known as known_mount_options;
 pub(crate) use net_devices::{ANY, NetDevice};
 pub(crate) use process::scheduling::known_memory_policies;
+pub(crate) use rdt::{Class, Rdt};
 pub(crate) use seccomp::Listener;
 #[cfg(test)]
 pub(crate) use seccomp::profile_of;
@@ -158,6 +160,8 @@ pub(crate) enum HostStep {
     Scheduler { attr: SchedAttr, name: &'static str },
     /// Its I/O priority: the value, and class and level for people.
     IoPriority { value: u32, name: &'static str, level: u32 },
+    /// Put the process into a group of resctrl.
+    Rdt,
     /// Let init pass a gate.
     Release(Gate),
     /// Wait until init waits for `start`.
@@ -222,9 +226,9 @@ pub struct Plan {
     pub(crate) mount_maps: Vec<MountMaps>,
     pub(crate) filter: Option<Filter>,
     pub(crate) net_devices: Vec<NetDevice>,
+    pub(crate) rdt: Option<Rdt>,
     pub(crate) hooks: Hooks,
     notes: Vec<Note>,
-    refusals: Vec<Error>,
     record: Outline,
 }
 
@@ -267,8 +271,6 @@ pub struct PlanRecord<'a> {
 
 impl Plan {
     /// Decides how the container is created. Nothing is touched.
-    ///
-    /// What this version cannot do is not an error here, but [`Plan::refusals`]; `Store::create` refuses it.
     ///
     /// # Errors
     /// [`Error::Config`] for a field that is wrong, [`Error::Host`] for one that this machine cannot serve.
@@ -313,12 +315,6 @@ impl Plan {
     #[must_use]
     pub fn notes(&self) -> &[Note] {
         &self.notes
-    }
-
-    /// What the configuration asks for and this version does not do. A container with such a plan is not created.
-    #[must_use]
-    pub fn refusals(&self) -> &[Error] {
-        &self.refusals
     }
 
     /// What a container's record takes from the plan.

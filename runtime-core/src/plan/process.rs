@@ -4,7 +4,6 @@
 
 mod capabilities;
 pub(super) mod labels;
-mod missing;
 pub(in crate::plan) mod scheduling;
 
 use oci_spec::runtime::{LinuxPersonalityDomain, PosixRlimitType, Process};
@@ -14,8 +13,6 @@ use super::draft::Draft;
 use super::{HostStep, SlotUse};
 use crate::at::ConfigPath;
 use crate::error::{Error, Result};
-
-pub(super) use missing::refuse_what_is_missing;
 
 use capabilities::Sets;
 

@@ -32,9 +32,6 @@ impl fmt::Display for Plan {
         for note in &self.notes {
             writeln!(f, "note: {}: {}", note.at, note.text)?;
         }
-        for refusal in &self.refusals {
-            writeln!(f, "create will refuse: {refusal}")?;
-        }
         Ok(())
     }
 }
@@ -133,7 +130,7 @@ fn shorten(text: &str, width: usize) -> String {
 }
 
 impl Plan {
-    /// The plan as data: `lines` with side, number, text and asking field, `notes`, `refusals`. Nothing is cut.
+    /// The plan as data: `lines` with side, number, text and asking field, and `notes`. Nothing is cut.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let (mut host, mut init) = (0, 0);
@@ -153,7 +150,6 @@ impl Plan {
         let lines: Vec<Value> = self.lines.iter().map(line).collect();
         let notes: Vec<Value> =
             self.notes.iter().map(|n| json!({"for": n.at.to_string(), "text": n.text, "warn": n.warn})).collect();
-        let refusals: Vec<Value> = self.refusals.iter().map(|r| r.to_string().into()).collect();
-        json!({"lines": lines, "notes": notes, "refusals": refusals})
+        json!({"lines": lines, "notes": notes})
     }
 }

@@ -156,16 +156,35 @@ fn process() -> impl Strategy<Value = Value> {
     });
     let env = subsequence(vec!["A=1", "HOME=/h", "HOME=", "PATH=/bin", "A=2"], 0..=5);
     let terminal = of((0_u16..200, 0_u16..200));
-    let rest = (of(capabilities()), env, limits, of(-1000_i32..=1000), any::<bool>(), terminal);
-    (user, path(), vec("[a-z/]{1,8}", 1..4), rest).prop_map(|(user, cwd, args, (caps, env, limits, oom, nnp, size))| {
+    let rest = (of(capabilities()), env, limits, of(-1000_i32..=1000), any::<bool>(), terminal, of(scheduling()));
+    (user, path(), vec("[a-z/]{1,8}", 1..4), rest).prop_map(|(user, cwd, args, rest)| {
+        let (caps, env, limits, oom, nnp, size, when) = rest;
         let mut process = json!({"user": user, "cwd": cwd, "args": args, "env": env, "rlimits": limits});
         process["noNewPrivileges"] = nnp.into();
         put(&mut process, "capabilities", caps);
         put(&mut process, "oomScoreAdj", oom.map(Value::from));
         process["terminal"] = size.is_some().into();
         put(&mut process, "consoleSize", size.map(|(height, width)| json!({"height": height, "width": width})));
+        for (name, value) in when.as_ref().and_then(Value::as_object).into_iter().flatten() {
+            process[name] = value.clone();
+        }
         process
     })
+}
+
+/// When the process runs, and under which profile where there are any.
+fn scheduling() -> impl Strategy<Value = Value> {
+    let policy = select(vec![("SCHED_BATCH", 0), ("SCHED_FIFO", 1), ("SCHED_OTHER", 0)]);
+    (policy, 0..8, of(select(vec!["0", "0-3,7"])), prop::bool::weighted(0.2)).prop_map(
+        |((policy, priority), level, cpus, confined)| {
+            json!({
+                "scheduler": {"policy": policy, "priority": priority},
+                "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": level},
+                "execCPUAffinity": {"final": cpus},
+                "apparmorProfile": if confined { "p" } else { "" },
+            })
+        },
+    )
 }
 
 fn put(object: &mut Value, name: &str, value: Option<Value>) {
@@ -206,6 +225,8 @@ fn linux() -> impl Strategy<Value = Value> {
             let has = |kind: &str| namespaces.as_array().into_iter().flatten().any(|n| n["type"] == kind);
             let new = |kind: &str| namespaces.as_array().into_iter().flatten().any(|n| *n == json!({"type": kind}));
             let mut linux = json!({"namespaces": namespaces, "devices": devices});
+            put(&mut linux, "memoryPolicy", offset.map(|_| json!({"mode": "MPOL_BIND", "nodes": "0,2"})));
+            put(&mut linux, "personality", propagation.map(|_| json!({"domain": "LINUX32"})));
             put(&mut linux, "resources", resources);
             put(&mut linux, "seccomp", seccomp);
             put(&mut linux, "netDevices", net.filter(|_| has("network")).map(|net| json!(net)));
