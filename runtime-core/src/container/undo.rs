@@ -301,7 +301,7 @@ mod tests {
 
     /// LNX-120, LNX-122: a group goes with its monitoring group; one that is gone already is fine.
     #[test]
-    fn groups_are_removed_in_the_right_order() {
+    fn lnx_120_122_groups_are_removed_in_the_right_order() {
         let (tmp, dir) = test_dir("c1");
         let group = tmp.path().join("group");
         let monitor = group.join("monitor");
