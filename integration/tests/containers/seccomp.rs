@@ -12,6 +12,7 @@ cases! {
         lnx_131_foreign_architectures_are_accepted,
         lnx_131_unknown_architecture_is_an_error,
         lnx_132_flags_are_accepted,
+        lnx_132_flags_are_in_the_debug_log,
         lnx_132_unknown_flag_is_an_error,
         lnx_136_listener_path_without_notify_is_ignored,
         lnx_139_metadata_needs_a_listener,
@@ -135,6 +136,20 @@ fn lnx_132_flags_are_accepted(runtime: &Runtime) {
         profile["flags"] = flags;
         assert!(says(runtime, &profile, "mkdir /tmp/x").contains("Operation not permitted"));
     }
+}
+
+// seccomp.bats of runc: what the kernel gets.
+fn lnx_132_flags_are_in_the_debug_log(runtime: &Runtime) {
+    let mut container = Container::new(runtime);
+    let mut profile = but(json!([errno(&["mkdir"], None)]));
+    profile["flags"] = json!(["SECCOMP_FILTER_FLAG_LOG"]);
+    container.bundle.set("/linux/seccomp", profile);
+    let log = container.folder().join("log");
+    let call = container.bare_call().arg("--root").arg(&container.root).arg("--log").arg(&log);
+    let call = call.args(["--debug", "create", "--bundle"]).arg(container.bundle.path());
+    container.record(call.arg(&container.id).run()).ok();
+    let text = std::fs::read_to_string(log).unwrap();
+    assert!(text.contains("\"seccomp filter flags: 2\""), "{text}");
 }
 
 fn lnx_132_unknown_flag_is_an_error(runtime: &Runtime) {

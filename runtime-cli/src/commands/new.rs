@@ -42,6 +42,9 @@ pub fn make(args: &NewContainer, detached: bool, context: &Context) -> Result<Ne
     let plan = Plan::create(&bundle, &host(&args.choices)?, &options)?;
     if context.log.debug {
         plan.to_string().lines().for_each(|line| context.log.debug(line));
+        if let Some(flags) = plan.filter_flags() {
+            context.log.debug(format!("seccomp filter flags: {flags}"));
+        }
     }
     let store = root::open_for_new(context.globals.root.as_deref())?;
     let (stdio, joint) = tty::streams(passed.stdio, bundle.terminal(), detached, args.console_socket.as_deref())?;

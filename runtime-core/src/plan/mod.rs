@@ -311,6 +311,15 @@ impl Plan {
         Ok(draft.finish(record))
     }
 
+    /// The flags with which init installs the system call filter, as seccomp(2) has them; `None` without a filter.
+    #[must_use]
+    pub fn filter_flags(&self) -> Option<u32> {
+        self.lines.iter().find_map(|line| match line.act {
+            Act::Init(Step::Filter { flags }) => Some(flags),
+            _ => None,
+        })
+    }
+
     /// Things worth knowing about the plan.
     #[must_use]
     pub fn notes(&self) -> &[Note] {
