@@ -88,6 +88,8 @@ pub enum Need {
     TwoProcessors,
     /// A kernel that tells of its memory's nodes.
     Numa,
+    /// Real-time policies outside of the root cgroup, which kernels with groups of them refuse.
+    RealTime,
     /// The resctrl filesystem.
     Resctrl,
     /// overlayfs.
@@ -109,7 +111,7 @@ impl Need {
             Need::NoAppArmor => Need::AppArmor.missing().is_none().then(|| "AppArmor is on".to_string()),
             Need::NoSeLinux => Need::SeLinux.missing().is_none().then(|| "SELinux is on".to_string()),
             Need::AppArmorParser => program("apparmor_parser"),
-            Need::SeLinux => file("/sys/fs/selinux/enforce", "SELinux is off"),
+            Need::SeLinux => file("/sys/fs/selinux/enforce", "SELinux is off").or_else(no_selinux_policy),
             Need::Systemd => file("/run/systemd/system", "process 1 is not systemd"),
             Need::Criu => program("criu"),
             Need::Ps => program("ps").or_else(no_working_ps),
@@ -126,6 +128,7 @@ impl Need {
             Need::SysResource => capability(24, "no CAP_SYS_RESOURCE"),
             Need::TwoProcessors => file("/sys/devices/system/cpu/cpu1", "only one processor"),
             Need::Numa => file("/proc/self/numa_maps", "no memory policies in this kernel"),
+            Need::RealTime => no_real_time(),
             Need::Resctrl => file("/sys/fs/resctrl/schemata", "no resctrl filesystem"),
             Need::LastPid => file("/proc/sys/kernel/ns_last_pid", "no ns_last_pid"),
             Need::IdMap => no_id_maps(),
@@ -141,6 +144,18 @@ fn file(path: &str, reason: &str) -> Option<String> {
 fn reads(path: &str, word: &str, reason: &str) -> Option<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     (!text.split_whitespace().any(|found| found == word)).then(|| reason.to_string())
+}
+
+fn no_real_time() -> Option<String> {
+    let script = "dir=$(mktemp --directory --tmpdir=/sys/fs/cgroup) && echo $$ >$dir/cgroup.procs && chrt --fifo 1 true
+        code=$?; echo $$ >/sys/fs/cgroup/cgroup.procs; rmdir $dir; exit $code";
+    let works = Command::new("sh").args(["-c", script]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    (!works).then(|| "no real-time policies in a cgroup".to_string())
+}
+
+fn no_selinux_policy() -> Option<String> {
+    let label = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    (label.trim_end_matches('\0') == "kernel").then(|| "SELinux has no policy".to_string())
 }
 
 fn no_block_device() -> Option<String> {
