@@ -39,7 +39,7 @@ cases! {
         row_42_exec_takes_a_console_size,
         row_43_exec_terminal_belongs_to_the_user,
         peer_43_exec_terminal_is_of_the_containers_devpts,
-        point_1_socket_path_is_relative_to_the_working_directory,
+        row_23_console_socket_is_relative_to_the_working_directory,
     ;
     Any [UserNs]:
         cfg_45_terminal_in_a_user_namespace,
@@ -390,7 +390,7 @@ fn peer_43_exec_terminal_is_of_the_containers_devpts(runtime: &Runtime) {
     assert_eq!([6, 7].map(|field| process.stat(field).unwrap()), [number, 0x8801.to_string()]);
 }
 
-fn point_1_socket_path_is_relative_to_the_working_directory(runtime: &Runtime) {
+fn row_23_console_socket_is_relative_to_the_working_directory(runtime: &Runtime) {
     let container = with_terminal(runtime, "");
     let socket = ConsoleSocket::listen(&container);
     container.run_call(&["-d", "--console-socket", "s"]).cwd(container.folder()).run().ok();
