@@ -19,6 +19,8 @@ pub struct Host {
     pub privileged: bool,
     /// The caller is in the initial user namespace.
     pub initial_user_namespace: bool,
+    /// setgroups was given up for good in the caller's user namespace (user_namespaces(7)).
+    pub setgroups_denied: bool,
     /// Capabilities that the caller could pass on, as bits.
     pub capabilities: u64,
     /// All capabilities that the kernel knows, as bits.
@@ -53,6 +55,7 @@ impl Host {
             gid: nix::unistd::getegid().as_raw(),
             privileged: mask("CapEff:")? & CAP_SYS_ADMIN != 0,
             initial_user_namespace: read("/proc/self/uid_map")?.split_whitespace().eq(["0", "0", "4294967295"]),
+            setgroups_denied: read("/proc/self/setgroups")?.trim() == "deny",
             capabilities: permitted & bounding,
             known_capabilities: u64::MAX >> (63 - last.min(63)),
             cgroup: CgroupHost::probe()?,

@@ -26,6 +26,7 @@ fn privileged() -> Host {
         gid: 0,
         privileged: true,
         initial_user_namespace: true,
+        setgroups_denied: false,
         capabilities: CAPABILITIES,
         known_capabilities: CAPABILITIES,
         cgroup: CgroupHost {

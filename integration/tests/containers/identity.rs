@@ -14,6 +14,7 @@ cases! {
         cfg_86_umask_is_applied,
         cfg_87_umask_unset_is_022,
         cfg_88_additional_groups_are_the_list,
+        cfg_88_groups_where_setgroups_was_given_up,
         cfg_90_hostname_is_the_containers,
         cfg_90_hostname_of_a_joined_namespace,
         cfg_90_empty_hostname_is_none,
@@ -138,6 +139,16 @@ fn cfg_88_additional_groups_are_mapped(runtime: &Runtime) {
 
 fn host_name(kind: &str) -> String {
     fs::read_to_string(format!("/proc/sys/kernel/{kind}")).unwrap()
+}
+
+fn cfg_88_groups_where_setgroups_was_given_up(runtime: &Runtime) {
+    let mut container = Container::sh(runtime, "cat /proc/self/setgroups");
+    // The group of terminals is not mapped there.
+    container.bundle.set("/mounts/2/options", json!(["newinstance", "ptmxmode=0666"]));
+    let in_a_namespace = ["unshare", "--user", "--map-root-user", "--mount"];
+    assert_eq!(container.run_call(&[]).wrapped(in_a_namespace).run().ok().text(), "deny");
+    container.bundle.set("/process/user/additionalGids", json!([5]));
+    container.run_call(&[]).wrapped(in_a_namespace).run().fails();
 }
 
 fn cfg_90_hostname_is_the_containers(runtime: &Runtime) {

@@ -53,9 +53,9 @@ fn dev_is_foreign(p: &Draft<'_>) -> bool {
     })
 }
 
-/// In a user namespace nodes cannot be made; the host's are bound instead.
+/// In a user namespace, also one that the caller is in, nodes cannot be made; the host's are bound instead.
 fn are_bound(p: &Draft<'_>) -> bool {
-    p.namespaces.has(Ns::User)
+    p.namespaces.has(Ns::User) || !p.host.initial_user_namespace
 }
 
 fn nodes(p: &Draft<'_>) -> Result<Vec<Node>> {

@@ -242,8 +242,8 @@ pub(super) fn open_inside(p: &mut Draft<'_>) -> Result<()> {
     }
     if !host_opens(p) {
         open_sources(p)?;
-        super::devices::open_inside(p)?;
     }
+    super::devices::open_inside(p)?;
     if p.linux().and_then(|l| l.sysctl().as_ref()).is_some_and(|s| !s.is_empty()) {
         super::process::labels::own_procfs(p, &ConfigPath::new("linux.sysctl"));
     }

@@ -214,14 +214,15 @@ fn groups(p: &mut Draft<'_>, process: &Process) -> Result<()> {
     if groups.len() > MAX {
         return Err(Error::invalid(at, format_args!("{} groups", groups.len()), "at most 4096"));
     }
-    if p.id_maps.deny_setgroups {
-        // The kernel wants setgroups given up before an unprivileged process may write a gid map.
+    if p.id_maps.deny_setgroups || p.host.setgroups_denied {
+        // The kernel wants setgroups given up before an unprivileged process may write a gid map, and that holds for
+        // all user namespaces below.
         if groups.is_empty() {
             return Ok(());
         }
         return Err(Error::refused(
             at,
-            "an unprivileged caller with a map of its own id cannot set groups: remove the field, or map more ids (newgidmap)",
+            "groups cannot be set in a user namespace whose only id is the caller's: remove the field, or map more ids (newgidmap)",
         ));
     }
     let groups = p.words(groups);

@@ -39,6 +39,7 @@ pub(super) fn any_machine() -> impl Strategy<Value = Machine> {
                 gid: if root { 0 } else { 1000 },
                 privileged: root,
                 initial_user_namespace: true,
+                setgroups_denied: false,
                 capabilities: caps,
                 known_capabilities: u64::MAX >> 23,
                 cgroup,
