@@ -1,6 +1,6 @@
 //! Hooks, phase by phase: that each runs, whose files and namespaces it sees, and what its failure undoes.
 
-use integration::{Container, Process, Runtime, Snapshot};
+use integration::{until, Container, Process, Runtime, Snapshot};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -19,6 +19,7 @@ cases! {
         cfg_101_start_container_knows_no_path_of_the_host,
         cfg_103_create_container_is_in_the_containers_namespaces,
         cfg_104_start_container_is_in_the_container,
+        cfg_104_start_container_has_the_rights_of_the_program,
         cfg_105_poststart_and_poststop_are_on_the_host,
         cfg_110_113_order_of_all_phases,
         cfg_111_a_mount_made_by_create_runtime_is_seen,
@@ -204,6 +205,26 @@ fn cfg_104_start_container_is_in_the_container(runtime: &Runtime) {
     let read = |name: &str| fs::read_to_string(container.folder().join("shared").join(name)).unwrap();
     assert_eq!(read("root"), "of the image\n");
     assert_eq!(read("ns"), namespaces_of(&container.process()));
+}
+
+/// A hook of this phase is a program of the image. The filter is installed with CAP_SYS_ADMIN where nothing forbids new
+/// privileges: neither that nor a life before the filter is for it.
+fn cfg_104_start_container_has_the_rights_of_the_program(runtime: &Runtime) {
+    let rule = json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95});
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [rule]});
+    let rights = "mkdir /shared/made 2>&1; grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status";
+    for sealed in [true, false] {
+        let mut container = prepared(runtime);
+        container.bundle.set("/process/noNewPrivileges", json!(sealed)).set("/linux/seccomp", profile.clone());
+        container.bundle.sh(&format!("({rights}) >/shared/program; exec sleep 1000"));
+        hook(&mut container, "startContainer", &format!("cat >/dev/null; ({rights}) >/shared/hook"));
+        container.create().ok();
+        container.start().ok();
+        let read = |name: &str| fs::read_to_string(container.folder().join("shared").join(name)).unwrap_or_default();
+        until("the program", || read("program").contains("Seccomp:").then_some(()));
+        assert_eq!(read("hook"), read("program"), "noNewPrivileges {sealed}");
+        assert!(read("hook").contains("not supported"), "{}", read("hook"));
+    }
 }
 
 fn cfg_105_poststart_and_poststop_are_on_the_host(runtime: &Runtime) {

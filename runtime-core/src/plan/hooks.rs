@@ -143,6 +143,11 @@ pub(super) fn outside(p: &mut Draft<'_>) {
     p.init(Step::Await { gate: Gate::Mounted });
 }
 
+/// Whether the configuration has hooks of this phase.
+pub(super) fn any(p: &Draft<'_>, phase: Phase) -> bool {
+    !given(p.spec, phase).is_empty()
+}
+
 /// createContainer and startContainer: one step for each.
 pub(super) fn inside(p: &mut Draft<'_>, phase: Phase) -> Result<()> {
     for (index, given) in given(p.spec, phase).iter().enumerate() {

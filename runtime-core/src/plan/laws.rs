@@ -208,14 +208,19 @@ const fn comes_after_filter(step: &Step) -> bool {
 /// Privileges fall once and in the order in which each can still be given up.
 fn privileges_fall_in_order(plan: &Plan) {
     let waits = only(plan, |act| matches!(act, Act::Init(Step::WaitForStart { .. }))).expect("init waits for start");
+    let hooks = last_position(plan, |step| matches!(step, Step::Hook { .. }));
     let late = |line: &Line| matches!(&line.act, Act::Init(step) if !comes_after_filter(step));
-    let waiting = plan.lines[waits + 1..].iter().filter(|line| !matches!(line.act, Act::Init(Step::Pass { .. })));
-    assert!(!waiting.into_iter().any(late), "{plan}");
+    let passes = |line: &&Line| matches!(line.act, Act::Init(Step::Pass { .. } | Step::Hook { .. }));
+    assert!(!plan.lines[waits + 1..].iter().filter(|line| !passes(line)).any(late), "{plan}");
+    // startContainer hooks are programs of the image.
+    let rights = last_position(plan, |step| comes_after_filter(step) && !matches!(step, Step::Execute { .. }));
+    assert!(hooks.is_none_or(|hook| Some(hook) > rights), "{plan}");
     if let Some(filter) = position(plan, |step| matches!(step, Step::Filter { .. })) {
         let listens = position(plan, |step| matches!(step, Step::Await { gate: Gate::Notify })).is_some();
         // The creating host takes the listener, so that only then the wait stands behind the filter.
         assert_eq!(filter < waits, listens, "{plan}");
-        let behind = plan.lines[filter + 1..].iter().filter(|line| !listens || line.act != plan.lines[waits].act);
+        let allowed = |line: &&Line| listens && line.act == plan.lines[waits].act || hooks.is_some() && passes(line);
+        let behind = plan.lines[filter + 1..].iter().filter(|line| !allowed(line));
         assert!(!behind.into_iter().any(late), "{plan}");
         let host = |wanted: &Act| only(plan, |act| act == wanted).unwrap_or(0);
         assert!(

@@ -10,6 +10,7 @@ use oci_spec::runtime::{LinuxPersonalityDomain, PosixRlimitType, Process};
 use runtime_init::Step;
 
 use super::draft::Draft;
+use super::hooks::{self, Phase};
 use super::{HostStep, SlotUse};
 use crate::at::ConfigPath;
 use crate::error::{Error, Result};
@@ -257,26 +258,33 @@ fn program(
     let has_home = environment.iter().any(|e| e.starts_with("HOME="));
     let home_of = if has_home { u32::MAX } else { process.user().uid() };
     p.init_for(&at, Step::Prepare { args, env, home_of });
+    let wait = |p: &mut Draft<'_>| {
+        if let Some(slot) = start {
+            p.init(Step::WaitForStart { slot });
+        }
+    };
+    let has_hooks = start.is_some() && hooks::any(p, Phase::StartContainer);
     if let Some(done) = done {
         // Before the wait, because it is the creating host that takes the listener.
         passed(p)?;
         filter(p, last);
         p.host(done);
-        wait_for_start(p, start)?;
+        wait(p);
+        hooks::inside(p, Phase::StartContainer)?;
+    } else if has_hooks {
+        // They are programs of the image: no right and no call is theirs that the container's program has not.
+        wait(p);
+        filter(p, last);
+        hooks::inside(p, Phase::StartContainer)?;
+        passed(p)?;
     } else {
         // Behind the filter stands nothing that an ordinary profile forbids: capset, prctl, execve.
-        wait_for_start(p, start)?;
+        wait(p);
         passed(p)?;
         filter(p, last);
     }
     p.init_for(&at, Step::Execute { args, env });
     Ok(())
-}
-
-fn wait_for_start(p: &mut Draft<'_>, start: Option<runtime_init::Slot>) -> Result<()> {
-    let Some(slot) = start else { return Ok(()) };
-    p.init(Step::WaitForStart { slot });
-    super::hooks::inside(p, super::hooks::Phase::StartContainer)
 }
 
 fn filter(p: &mut Draft<'_>, last: Option<&Sets>) {

@@ -249,8 +249,9 @@ fn linux() -> impl Strategy<Value = Value> {
 
 /// A configuration of which most can be planned.
 pub(super) fn any_spec() -> impl Strategy<Value = Value> {
-    (of(process()), mounts(), prop::bool::weighted(0.95), linux(), any::<bool>(), of("[a-z]{1,10}")).prop_map(
-        |(process, mounts, has_linux, linux, readonly, hostname)| {
+    let hooks = Just(json!({"startContainer": [{"path": "/bin/hook"}]}));
+    (of(process()), mounts(), prop::bool::weighted(0.95), linux(), any::<bool>(), of("[a-z]{1,10}"), of(hooks))
+        .prop_map(|(process, mounts, has_linux, linux, readonly, hostname, hooks)| {
             let has = |kind: &str| linux["namespaces"].as_array().into_iter().flatten().any(|n| n["type"] == kind);
             let (mount, uts) = (has_linux && has("mount"), has_linux && has("uts"));
             let mut spec = json!({"ociVersion": "1.3.0", "root": {"path": "rootfs", "readonly": readonly && mount}});
@@ -258,9 +259,9 @@ pub(super) fn any_spec() -> impl Strategy<Value = Value> {
             put(&mut spec, "mounts", mount.then_some(mounts));
             put(&mut spec, "hostname", hostname.filter(|_| uts).map(Value::from));
             put(&mut spec, "linux", has_linux.then_some(linux));
+            put(&mut spec, "hooks", hooks);
             spec
-        },
-    )
+        })
 }
 
 /// The same with one value somewhere replaced by something else.
