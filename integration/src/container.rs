@@ -299,9 +299,24 @@ impl Container {
         })
     }
 
+    /// Kills what is left and reaps it, as a shim would: the init of a pid namespace does not end before the last zombie
+    /// in it is gone, and what was executed in the background is a child of this process by now.
+    fn end_processes(&self) {
+        let _ = fs::write(self.parent_cgroup().join("cgroup.kill"), "1");
+        let ours = |process: &Process| process.cgroup().is_some_and(|path| path.contains(&self.name));
+        let _ = within(Duration::from_secs(2), || {
+            let left: Vec<Process> = Process::all().into_iter().filter(ours).collect();
+            for process in &left {
+                let _ = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
+            }
+            left.is_empty().then_some(())
+        });
+    }
+
     fn remove_container(&self) {
         let empty = fs::read_dir(&self.root).map_or(true, |mut entries| entries.next().is_none());
         if !empty {
+            self.end_processes();
             let _ = self.call(["delete", "--force", &self.id]).deadline(Duration::from_secs(20)).spawn().wait_quietly();
         }
     }
