@@ -89,10 +89,14 @@ impl Container {
         Container::sh(runtime, "trap 'exit 143' TERM; while :; do sleep 1000 & wait $!; done")
     }
 
-    /// A container of exactly one process, which does nothing until it is killed.
+    /// A running container of exactly one process, which does nothing until it is killed.
+    #[track_caller]
     pub fn single(runtime: &Runtime) -> Container {
         let mut container = Container::new(runtime);
         container.bundle.args(["/bin/sleep", "1000"]);
+        container.run_detached().ok();
+        // The kernel lets the runtime go on before it has put the words of the program in their place.
+        until("the program", || (container.process().words() == ["/bin/sleep", "1000"]).then_some(()));
         container
     }
 

@@ -228,8 +228,7 @@ fn peer_37_detached_run_returns_while_the_program_runs(runtime: &Runtime) {
 }
 
 fn peer_37_run_of_a_used_id_spares_the_container(runtime: &Runtime) {
-    let container = Container::sleeper(runtime);
-    container.run_detached().ok();
+    let container = Container::single(runtime);
     let (pid, before) = (container.pid(), Snapshot::take(&container));
     container.run().fails();
     before.assert_unchanged(&container);

@@ -19,13 +19,6 @@ cases! {
 }
 
 /// A running container with one process.
-fn single(runtime: &Runtime) -> Container {
-    let mut container = Container::new(runtime);
-    container.bundle.args(["/bin/sleep", "1000"]);
-    container.run_detached().ok();
-    container
-}
-
 fn pids(container: &Container) -> Vec<i32> {
     let mut pids: Vec<i32> =
         serde_json::from_value(container.call(["ps", "--format", "json", &container.id]).run().ok().no_complaint().json())
@@ -35,7 +28,7 @@ fn pids(container: &Container) -> Vec<i32> {
 }
 
 fn row_15_json_in_both_spellings(runtime: &Runtime) {
-    let container = single(runtime);
+    let container = Container::single(runtime);
     for words in [&["ps", "--format", "json"][..], &["ps", "--format=json"], &["ps", "-f", "json"]] {
         let output = container.call(words).arg(&container.id).run().ok().no_complaint();
         assert_eq!(output.json(), json!([container.pid()]));
@@ -43,7 +36,7 @@ fn row_15_json_in_both_spellings(runtime: &Runtime) {
 }
 
 fn row_15_table_with_options_of_ps(runtime: &Runtime) {
-    let container = single(runtime);
+    let container = Container::single(runtime);
     let pid = container.pid().to_string();
     let call = |words: &[&str]| container.call(["ps"]).args(words).run().ok().no_complaint().stdout;
     let id = container.id.as_str();
@@ -60,21 +53,21 @@ fn row_15_table_with_options_of_ps(runtime: &Runtime) {
 }
 
 fn row_15_other_formats_are_refused(runtime: &Runtime) {
-    let container = single(runtime);
+    let container = Container::single(runtime);
     container.call(["ps", "--format", "yaml", &container.id]).run().fails_with("invalid format option");
     container.call(["ps", &container.id, "-e", "-o", "comm"]).run().fails_with("couldn't find PID field");
     container.call(["ps"]).run().fails();
 }
 
 fn row_76_json_lists_all_processes(runtime: &Runtime) {
-    let container = single(runtime);
+    let container = Container::single(runtime);
     let mut both = [container.pid(), container.exec_detached(&[], &["/bin/sleep", "1000"]).pid];
     both.sort_unstable();
     assert_eq!(pids(&container), both);
 }
 
 fn row_76_json_lists_processes_of_groups_below(runtime: &Runtime) {
-    let container = single(runtime);
+    let container = Container::single(runtime);
     let below = container.cgroup().join("a/b");
     fs::create_dir_all(&below).unwrap();
     fs::write(below.join("cgroup.procs"), container.pid().to_string()).unwrap();
