@@ -273,7 +273,7 @@ impl Plan {
     /// Decides how the container is created. Nothing is touched.
     ///
     /// # Errors
-    /// [`Error::Config`] for a field that is wrong, [`Error::Host`] for one that this machine cannot serve.
+    /// [`crate::Error::Config`] for a field that is wrong, [`crate::Error::Host`] for one that this machine cannot serve.
     pub fn create(bundle: &Bundle, host: &Host, options: &CreateOptions) -> Result<Self> {
         Self::decide(bundle, host, options, create::order)
     }
