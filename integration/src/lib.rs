@@ -11,6 +11,7 @@ pub mod canary;
 pub mod case;
 pub mod container;
 pub mod deadline;
+pub mod hooks;
 pub mod host;
 pub mod mountinfo;
 pub mod place;

@@ -1,5 +1,6 @@
 //! `features` once more: its form, and that what it says of hooks, flags, mappings and devices holds.
 
+use integration::hooks::{hook, share, shared};
 use integration::{Container, Runtime, schema};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -66,18 +67,14 @@ fn feat_8_no_members_that_the_specification_does_not_have(runtime: &Runtime) {
 
 fn feat_9_every_hook_runs(runtime: &Runtime) {
     let mut container = Container::new(runtime);
-    let shared = container.folder().join("shared");
-    fs::create_dir(&shared).unwrap();
-    container.bundle.mount("/shared", "bind", shared.to_str().unwrap(), &["bind", "rw"]);
+    share(&mut container);
     let phases = words(&features(&container)["hooks"]);
     assert!(phases.len() >= 6, "{phases:?}");
     for phase in &phases {
-        let folder = if phase == "startContainer" { "/shared" } else { shared.to_str().unwrap() };
-        let script = format!("cat >/dev/null; : >{folder}/{phase}");
-        container.bundle.push(&format!("/hooks/{phase}"), json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
+        hook(&mut container, phase, &format!("cat >/dev/null; : >OUT/{phase}"));
     }
     container.run().ok();
-    let ran = fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let ran = fs::read_dir(shared(&container)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(ran.collect::<BTreeSet<_>>(), phases);
 }
 

@@ -1,5 +1,6 @@
 //! Hooks, phase by phase: that each runs, whose files and namespaces it sees, and what its failure undoes.
 
+use integration::hooks::{PHASES, hook, share, written};
 use integration::{until, Container, Process, Runtime, Snapshot};
 use serde_json::{Value, json};
 use std::fs;
@@ -27,25 +28,14 @@ cases! {
     ;
 }
 
-const PHASES: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
-
 /// What finds the container's process in the state on stdin.
 const PID: &str = r#"pid=$(sed 's/.*"pid": *\([0-9]*\).*/\1/')"#;
 
 /// A container with a folder `/shared`, in which its program leaves the mark `program`.
 fn prepared(runtime: &Runtime) -> Container {
     let mut container = Container::sh(runtime, "echo program >>/shared/log; exec sleep 1000");
-    let shared = container.folder().join("shared");
-    fs::create_dir(&shared).unwrap();
-    container.bundle.mount("/shared", "bind", shared.to_str().unwrap(), &["bind", "rw"]);
+    share(&mut container);
     container
-}
-
-/// Adds a hook that runs a script, in which `OUT` is the shared folder.
-fn hook(container: &mut Container, phase: &str, script: &str) {
-    let outside = container.folder().join("shared").display().to_string();
-    let script = script.replace("OUT", if phase == "startContainer" { "/shared" } else { &outside });
-    container.bundle.push(&format!("/hooks/{phase}"), json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
 }
 
 fn mark(container: &mut Container, phase: &str) {
@@ -53,7 +43,7 @@ fn mark(container: &mut Container, phase: &str) {
 }
 
 fn log(container: &Container) -> String {
-    fs::read_to_string(container.folder().join("shared/log")).unwrap_or_default()
+    written(container, "log")
 }
 
 fn runs_in_create(runtime: &Runtime, phase: &str) {
@@ -202,7 +192,7 @@ fn cfg_104_start_container_is_in_the_container(runtime: &Runtime) {
     hook(&mut container, "startContainer", &format!("cat >/dev/null; cat /mark >OUT/root; me=/proc/self; {NAMESPACES}"));
     container.create().ok();
     container.start().ok();
-    let read = |name: &str| fs::read_to_string(container.folder().join("shared").join(name)).unwrap();
+    let read = |name: &str| written(&container, name);
     assert_eq!(read("root"), "of the image\n");
     assert_eq!(read("ns"), namespaces_of(&container.process()));
 }
@@ -220,7 +210,7 @@ fn cfg_104_start_container_has_the_rights_of_the_program(runtime: &Runtime) {
         hook(&mut container, "startContainer", &format!("cat >/dev/null; ({rights}) >/shared/hook"));
         container.create().ok();
         container.start().ok();
-        let read = |name: &str| fs::read_to_string(container.folder().join("shared").join(name)).unwrap_or_default();
+        let read = |name: &str| written(&container, name);
         until("the program", || read("program").contains("Seccomp:").then_some(()));
         assert_eq!(read("hook"), read("program"), "noNewPrivileges {sealed}");
         assert!(read("hook").contains("not supported"), "{}", read("hook"));

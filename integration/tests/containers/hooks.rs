@@ -1,5 +1,6 @@
 //! Hooks: when they run, where, with what, and what happens when one fails.
 
+use integration::hooks::{PHASES, hook, share, written};
 use integration::{Container, Process, Runtime, Snapshot, schema, until};
 use serde_json::{Value, json};
 use std::fs;
@@ -29,26 +30,11 @@ cases! {
     ;
 }
 
-const PHASES: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
-
 /// A container whose folder `shared` is seen as `/shared` inside.
 fn prepared(runtime: &Runtime) -> Container {
     let mut container = Container::sleeper(runtime);
-    let shared = container.folder().join("shared");
-    fs::create_dir(&shared).unwrap();
-    container.bundle.mount("/shared", "bind", shared.to_str().unwrap(), &["bind", "rw"]);
+    share(&mut container);
     container
-}
-
-/// Adds a hook that runs `script`, in which `OUT` is the shared folder.
-fn hook(container: &mut Container, phase: &str, script: &str) {
-    let outside = container.folder().join("shared").display().to_string();
-    let script = script.replace("OUT", if phase == "startContainer" { "/shared" } else { &outside });
-    container.bundle.push(&format!("/hooks/{phase}"), json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
-}
-
-fn written(container: &Container, name: &str) -> String {
-    fs::read_to_string(container.folder().join("shared").join(name)).unwrap_or_default()
 }
 
 /// Runs the whole life of a container.

@@ -1,4 +1,4 @@
-//! The loop on Frames that it cannot or need not carry out; what steps do is tested in children (`tests/steps.rs`).
+//! The loop on Frames that it cannot or need not carry out; what steps do is tested in children (`tests/steps`).
 
 #![forbid(unsafe_code)]
 
