@@ -53,6 +53,7 @@ areas! {
     config_errors,
     copy_up,
     cves,
+    damage,
     deletion,
     descriptors,
     device_rules,

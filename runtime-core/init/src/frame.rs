@@ -108,11 +108,12 @@ pub fn write(parts: &Parts<'_>, layout: &Layout, out: &mut [u8]) -> bool {
     true
 }
 
-/// How much of a Frame is its plan part, going by its first bytes; `None` if it is too short to be one.
+/// The layout of a Frame of any build, going by its first bytes; `None` if it is none.
 #[must_use]
-pub fn plan_len(head: &[u8]) -> Option<usize> {
+pub fn layout(head: &[u8]) -> Option<Layout> {
     let count = |at: usize| Some(u32::from_ne_bytes(head.get(at..at + 4)?.try_into().ok()?) as usize);
-    Layout::new(count(16)?, count(20)?, count(24)?).map(|layout| layout.slate)
+    let is_frame = head.starts_with(&MAGIC.to_ne_bytes());
+    Layout::new(count(16)?, count(20)?, count(24)?).filter(|_| is_frame)
 }
 
 /// Reads the plan part of a Frame. Every access is checked; a wrong offset gives an empty value.

@@ -68,8 +68,8 @@ pub fn run(mapping: &Mapping) -> i32 {
 }
 
 fn frame_of(mapping: &Mapping) -> Option<(Reader<'_>, &Slate)> {
-    let plan = crate::frame::plan_len(mapping.bytes(0, crate::frame::HEADER.min(mapping.len())))?;
-    let frame = Reader::new(mapping.bytes(0, plan), mapping.len())?;
+    let layout = crate::frame::layout(mapping.bytes(0, crate::frame::HEADER.min(mapping.len())))?;
+    let frame = Reader::new(mapping.bytes(0, layout.slate), mapping.len())?;
     Some((frame, mapping.slate(frame.layout().slate)?))
 }
 

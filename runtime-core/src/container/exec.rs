@@ -50,11 +50,8 @@ impl Container {
     }
 
     fn saved_config(&self) -> Result<Value> {
-        let damaged = |problem: String| {
-            Error::state(self.id().as_str(), StateProblem::Record { path: self.dir.path().join(CONFIG), problem })
-        };
-        let text = self.dir.read(CONFIG)?.ok_or_else(|| damaged("missing".to_owned()))?;
-        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))
+        let text = self.dir.read(CONFIG)?.ok_or_else(|| self.dir.damaged(CONFIG, "missing"))?;
+        serde_json::from_slice(&text).map_err(|error| self.dir.damaged(CONFIG, error))
     }
 
     /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs. With it comes

@@ -76,7 +76,7 @@ impl Store {
             Ok(init) => Ok(Container { dir, init: Some(init) }),
             Err(error) => {
                 // If this fails too, the record stays for `delete --force`; the first error is the one to tell.
-                let _ = remove(&dir, &lock);
+                let _ = remove(&dir, &lock, false);
                 Err(error)
             }
         }
@@ -117,21 +117,22 @@ impl Store {
         if dir.is_locked()? || self.find(id)?.is_none() {
             return Ok(None);
         }
-        let problem = "missing: a command was killed here; delete --force clears up".to_owned();
-        Err(Error::state(id.as_str(), StateProblem::Record { path: dir.path().join(state::FILE), problem }))
+        Err(dir.damaged(state::FILE, "missing: a command was killed here"))
     }
 
-    /// Deletes the container `id` and returns the poststop hooks that failed; see [`Container::delete`]. A directory without a record, which a
-    /// killed command may leave, is removed in any case.
+    /// Deletes the container `id` and returns what went wrong meanwhile; see [`Container::delete`]. A directory without a
+    /// record, which a killed command may leave, is removed in any case; with `force` also what is no directory.
     ///
     /// # Errors
     /// As [`Container::delete`], and [`StateProblem::DoesNotExist`] unless `force`.
     pub fn delete(&self, id: &str, force: bool) -> Result<Vec<Error>> {
         let id = ContainerId::new(id)?;
-        match self.find(&id)? {
-            Some(dir) => delete(&dir, force),
-            None if force => Ok(Vec::new()),
-            None => Err(missing(&id)),
+        match self.find(&id) {
+            Ok(Some(dir)) => delete(&dir, force),
+            Ok(None) if force => Ok(Vec::new()),
+            Ok(None) => Err(missing(&id)),
+            Err(_) if force && self.remove_file(&id)? => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -184,7 +185,10 @@ impl Container {
     /// [`StateProblem::Status`] for every one but created, [`StateProblem::NoProcess`], and what the
     /// launch reports; after a failed hook the container does not exist any more.
     pub fn start(&self) -> Result<()> {
-        let lock = self.dir.lock(LOCK_WAIT, OFlag::empty())?.ok_or_else(|| missing(self.id()))?;
+        let Some(lock) = self.dir.lock(LOCK_WAIT, OFlag::empty())? else {
+            self.record()?;
+            return Err(self.dir.damaged(store::LOCK, "missing"));
+        };
         let sight = self.look(true)?;
         let (Status::Created, Some((_, pidfd))) = (sight.status, &sight.init) else {
             return Err(self.unfit("start", sight.status));
@@ -195,7 +199,7 @@ impl Container {
         let result = launch::start(&self.dir, pidfd.as_fd()).and_then(|()| poststart(&sight));
         if matches!(result, Err(Error::Hook { .. })) {
             // runtime-spec, lifecycle: a failed startContainer or poststart hook ends the container.
-            let _ = remove(&self.dir, &lock);
+            let _ = remove(&self.dir, &lock, false);
         }
         result
     }
@@ -276,8 +280,8 @@ impl Container {
     }
 
     /// Removes the container and everything that creating it made. One that is created but was never
-    /// started is killed, as runc does; any other that is not stopped only with `force`. Returned are the poststop hooks
-    /// that failed, which does not stop a deletion.
+    /// started is killed, as runc does; any other that is not stopped only with `force`. Returned is what did not stop the
+    /// deletion: poststop hooks that failed, and with `force` what was too damaged to be read.
     ///
     /// # Errors
     /// [`StateProblem::NotStopped`], [`StateProblem::Busy`], [`StateProblem::Lingers`],
@@ -345,9 +349,13 @@ fn is_vacant(record: &Record) -> Result<bool> {
 fn delete(dir: &ContainerDir, force: bool) -> Result<Vec<Error>> {
     let absent = || if force { Ok(Vec::new()) } else { Err(missing(dir.id())) };
     // A directory that lost its lock file is one that a killed command left.
-    let Some(lock) = dir.lock(LOCK_WAIT, OFlag::O_CREAT)? else { return absent() };
+    let lock = match dir.lock(LOCK_WAIT, OFlag::O_CREAT) {
+        Err(_) if force && dir.remove_what_is_no_lock()? => dir.lock(LOCK_WAIT, OFlag::O_CREAT),
+        other => other,
+    };
+    let Some(lock) = lock? else { return absent() };
     let recorded = if force { check_version(dir)? } else { check_deletable(dir)? };
-    let failed = remove(dir, &lock)?;
+    let failed = remove(dir, &lock, force)?;
     if recorded { Ok(failed) } else { absent() }
 }
 
@@ -373,13 +381,13 @@ fn check_deletable(dir: &ContainerDir) -> Result<bool> {
 /// whoever is killed in between leaves something that can be deleted in the same way.
 ///
 /// The poststop hooks run when nothing but the directory is left. One that fails does not stop the others or the
-/// deletion (D4); the failures are returned.
-fn remove(dir: &ContainerDir, lock: &Lock) -> Result<Vec<Error>> {
-    undo::replay(dir)?;
+/// deletion (D4); the failures are returned, as is what a forced deletion could not read.
+fn remove(dir: &ContainerDir, lock: &Lock, force: bool) -> Result<Vec<Error>> {
     // A damaged record has no hooks to run; force goes on without.
     let record = Record::read(dir).ok().flatten();
+    let unread = undo::replay(dir, record.as_ref(), force)?;
     dir.remove_all(&[undo::FILE, state::FILE], lock)?;
-    let Some(record) = record else { return Ok(Vec::new()) };
+    let Some(record) = record else { return Ok(unread.into_iter().collect()) };
     let state = record.state(Status::Stopped, 0);
     let one = |(index, hook): (usize, &Hook)| {
         let failed = launch::run_hooks(Phase::Poststop, std::slice::from_ref(hook), &state).err()?;
@@ -388,7 +396,7 @@ fn remove(dir: &ContainerDir, lock: &Lock) -> Result<Vec<Error>> {
             other => other,
         })
     };
-    Ok(record.hooks.poststop.iter().enumerate().filter_map(one).collect())
+    Ok(unread.into_iter().chain(record.hooks.poststop.iter().enumerate().filter_map(one)).collect())
 }
 
 fn missing(id: &ContainerId) -> Error {

@@ -16,7 +16,7 @@ pub(crate) const DIRECTORY: &str = "notify";
 /// Name of the socket in it.
 const SOCKET: &str = "notify.sock";
 /// The socket, seen from the container's directory.
-pub(super) const PATH: &str = "notify/notify.sock";
+const PATH: &str = "notify/notify.sock";
 /// Where the program finds the socket, for `NOTIFY_SOCKET`.
 pub const IN_CONTAINER: &str = "/run/notify/notify.sock";
 

@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use runtime_init::slate::Phase;
 use serde::{Deserialize, Serialize};
 
-use super::process::Identity;
+use super::process::{self, Identity};
 use super::store::ContainerDir;
 use super::undo;
 use crate::cgroup::Cgroup;
@@ -160,6 +160,10 @@ impl Record {
         }
         let Some(bytes) = dir.read(FILE)? else { return Ok(None) };
         let head: Head = serde_json::from_slice(&bytes).map_err(|error| damaged(dir, &error))?;
+        // serde takes an array for the fields in their order, too.
+        if head.version == 0 || !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(dir.damaged(FILE, "no record of a container: expected an object with a version"));
+        }
         if head.version > VERSION {
             let what = format!("record version {}, this version reads up to {VERSION}", head.version);
             return Err(Error::state(dir.id().as_str(), StateProblem::Newer { path: dir.path().join(FILE), what }));
@@ -197,7 +201,7 @@ impl Record {
 }
 
 fn damaged(dir: &ContainerDir, error: &serde_json::Error) -> Error {
-    Error::state(dir.id().as_str(), StateProblem::Record { path: dir.path().join(FILE), problem: error.to_string() })
+    dir.damaged(FILE, error.to_string())
 }
 
 /// A container at one moment.
@@ -233,8 +237,14 @@ pub(super) fn look(dir: &ContainerDir, locked: bool) -> Result<Option<Sight>> {
         Some(identity) => identity.open_verified()?.map(|pidfd| (identity.pid, pidfd)),
         None => None,
     };
-    let status = if init.is_some() { live_status(dir, &record)? } else { Status::Stopped };
-    Ok(Some(Sight { record, status, init }))
+    let Some((pid, pidfd)) = init else { return Ok(Some(Sight { record, status: Status::Stopped, init: None })) };
+    match live_status(dir, &record) {
+        // Its end, and a deletion after it, may take away what is being looked at.
+        Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => {
+            Ok(Some(Sight { record, status: Status::Stopped, init: None }))
+        }
+        status => Ok(Some(Sight { record, status: status?, init: Some((pid, pidfd)) })),
+    }
 }
 
 /// The process of a container in the making, which only the undo record knows.
@@ -247,7 +257,7 @@ fn live_status(dir: &ContainerDir, record: &Record) -> Result<Status> {
     if is_frozen(record)? {
         return Ok(Status::Paused);
     }
-    Ok(match frame::phase(dir.as_fd())? {
+    Ok(match frame::phase(dir)? {
         Phase::Exec => Status::Running,
         Phase::Starting | Phase::Waiting => Status::Created,
     })
@@ -321,7 +331,6 @@ pub(super) fn test_record(id: &ContainerId) -> Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::process;
     use super::super::store::{Store, test_dir};
     use super::*;
     use nix::fcntl::OFlag;
@@ -396,6 +405,11 @@ mod tests {
         assert!(matches!(error.state_problem(), Some(StateProblem::Newer { .. })));
         assert!(error.to_string().contains("version 2"), "{error}");
 
+        for none in [&b"{}"[..], b"[1]", b"[]", b"{\"version\":0}"] {
+            dir.replace(FILE, none).unwrap();
+            let error = look(&dir, false).unwrap_err();
+            assert!(error.to_string().contains("state.json: no record of a container"), "{error}");
+        }
         let whole = serde_json::to_vec(&record).unwrap();
         for cut in 0..whole.len() {
             dir.replace(FILE, &whole[..cut]).unwrap();

@@ -28,7 +28,7 @@ use crate::id::ContainerId;
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// How often creating or removing a directory is tried against others who remove it at the same time.
 const ATTEMPTS: u32 = 100;
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 const FILES: Mode = Mode::from_bits_truncate(0o600);
 const DIRECTORIES: Mode = Mode::from_bits_truncate(0o700);
 
@@ -43,7 +43,7 @@ impl Store {
     /// now; the mode of a directory that exists is left as it is.
     ///
     /// # Errors
-    /// [`StateProblem::Root`] for `/`, the empty path, and what cannot be made absolute; [`Error::Step`]
+    /// [`StateProblem::Root`] for `/`, the empty path, a file, and what cannot be made absolute; [`Error::Step`]
     /// if the directory cannot be made.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let given = root.as_ref();
@@ -54,7 +54,10 @@ impl Store {
         }
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(DIRECTORIES.bits());
-        builder.create(&root).map_err(|error| io(&root, "create", "mkdir", &error))?;
+        builder.create(&root).map_err(|error| match root.symlink_metadata() {
+            Ok(found) if !found.is_dir() => refuse("not a directory".to_owned()),
+            _ => io(&root, "create", "mkdir", &error),
+        })?;
         Ok(Self { root })
     }
 
@@ -111,6 +114,16 @@ impl Store {
         Err(Error::state(id.as_str(), StateProblem::Busy { waited: Duration::ZERO }))
     }
 
+    /// Removes what has the name `id` and is no directory; `false` if it is one.
+    pub(super) fn remove_file(&self, id: &ContainerId) -> Result<bool> {
+        let Some(root) = self.existing_root()? else { return Ok(false) };
+        match unlinkat(&root, id.as_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => Ok(true),
+            Err(Errno::EISDIR) => Ok(false),
+            Err(errno) => Err(refused(&self.path().join(id.as_str()), "remove", "unlinkat", errno)),
+        }
+    }
+
     fn existing_root(&self) -> Result<Option<OwnedFd>> {
         match open(&self.root, OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(root) => Ok(Some(root)),
@@ -151,6 +164,10 @@ impl ContainerDir {
         let dir = match openat(&root, id.as_str(), flags, Mode::empty()) {
             Ok(dir) => dir,
             Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                let problem = "not the directory of a container; delete --force removes it".to_owned();
+                return Err(Error::state(id.as_str(), StateProblem::Record { path, problem }));
+            }
             Err(errno) => return Err(refused(&path, "open", "openat", errno)),
         };
         // A record says which processes to kill; it has to come from the user who acts on it.
@@ -175,6 +192,12 @@ impl ContainerDir {
         &self.path
     }
 
+    /// The error of a file `name` that is not what this crate has written.
+    pub(crate) fn damaged(&self, name: &str, problem: impl std::fmt::Display) -> Error {
+        let problem = format!("{problem}; delete --force clears up");
+        Error::state(self.id.as_str(), StateProblem::Record { path: self.path.join(name), problem })
+    }
+
     /// Opens the file `name` for the flags given, plus close-on-exec and never through a symbolic
     /// link. With `O_CREAT` it has mode 0600.
     ///
@@ -190,7 +213,8 @@ impl ContainerDir {
     /// # Errors
     /// [`Error::Step`] with the errno.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        // A fifo in its place must not keep anybody waiting.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let path = self.path.join(name);
         let mut file = match openat(&self.dir, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -217,20 +241,23 @@ impl ContainerDir {
             .map_err(|errno| refused(&path, "write", "renameat", errno))
     }
 
-    /// Removes the file `name`, or the empty directory of that name. Its absence is success.
+    /// Removes the file `name`, or the directory of that name with whatever is in it. Its absence is success.
     ///
     /// # Errors
     /// [`Error::Step`] with the errno.
     pub fn remove(&self, name: impl AsRef<Path>) -> Result<()> {
         let name = name.as_ref();
-        let result = match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
-            Err(Errno::EISDIR) => unlinkat(&self.dir, name, UnlinkatFlags::RemoveDir),
-            other => other,
-        };
-        match result {
+        match remove_tree(self.dir.as_fd(), name) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(refused(&self.path.join(name), "remove", "unlinkat", errno)),
         }
+    }
+
+    /// Removes what is in the place of the lock file and is none, so that nobody can hold it; `false` if it is one.
+    pub(super) fn remove_what_is_no_lock(&self) -> Result<bool> {
+        let is_file = fstatat(&self.dir, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG);
+        if is_file { Ok(false) } else { self.remove(LOCK).map(|()| true) }
     }
 
     /// Waits for the lock; `None` if the container's directory was removed meanwhile. `create` is
@@ -300,7 +327,6 @@ impl ContainerDir {
     fn remove_files(&self, last: &[&str]) -> Result<()> {
         let names = names(self.dir.as_fd()).map_err(|error| io(&self.path, "list", "getdents64", &error))?;
         let is_last = |name: &OsString| name == LOCK || last.iter().any(|last| name == last);
-        self.remove(super::notify::PATH)?;
         for name in names.iter().filter(|name| !is_last(name)) {
             self.remove(name)?;
         }
@@ -338,6 +364,24 @@ enum Attempt {
 
 const fn is_same(a: &FileStat, b: &FileStat) -> bool {
     a.st_dev == b.st_dev && a.st_ino == b.st_ino
+}
+
+/// Removes `name` in `dir`, and what is below it. Nothing but this crate and its caller writes there: a container whose
+/// notify socket it holds only reads.
+fn remove_tree(dir: BorrowedFd<'_>, name: &Path) -> Result<(), Errno> {
+    match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::EISDIR) => {}
+        other => return other,
+    }
+    match unlinkat(dir, name, UnlinkatFlags::RemoveDir) {
+        Err(Errno::ENOTEMPTY) => {}
+        other => return other,
+    }
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let inner = openat(dir, name, flags, Mode::empty())?;
+    let within = names(inner.as_fd()).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    within.iter().try_for_each(|name| remove_tree(inner.as_fd(), Path::new(name)))?;
+    unlinkat(dir, name, UnlinkatFlags::RemoveDir)
 }
 
 /// The names in the directory `dir`.
@@ -386,6 +430,9 @@ mod tests {
             assert!(matches!(error.state_problem(), Some(StateProblem::Root { .. })), "{root:?}");
         }
         assert_eq!(depth("/run/../x".as_ref()), 1);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Store::open(file.path()).unwrap_err();
+        assert!(error.to_string().ends_with("not a directory"), "{error}");
     }
 
     #[test]
@@ -548,7 +595,8 @@ mod tests {
         let (dir, lock) = store.make(&id("x")).unwrap();
         let late = store.find(&id("x")).unwrap().unwrap();
         std::fs::write(dir.path().join("foreign"), "").unwrap();
-        std::fs::create_dir(dir.path().join("notify")).unwrap();
+        std::fs::create_dir_all(dir.path().join("notify/more")).unwrap();
+        symlink(late.path(), dir.path().join("notify/link")).unwrap();
         dir.remove_all(&["state.json"], &lock).unwrap();
         dir.remove_all(&["state.json"], &lock).unwrap();
         drop(lock);

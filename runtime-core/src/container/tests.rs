@@ -181,6 +181,50 @@ fn a_damaged_record_yields_to_force_and_a_newer_one_does_not() {
 }
 
 #[test]
+fn a_lost_undo_record_yields_to_force_and_what_it_held_is_in_the_state() {
+    let (_tmp, store) = store();
+    let damages: [fn(&ContainerDir); 4] = [
+        |dir| dir.remove(undo::FILE).unwrap(),
+        |dir| dir.replace(undo::FILE, b"").unwrap(),
+        |dir| dir.replace(undo::FILE, b"\x00\xff\nx \n").unwrap(),
+        |dir| {
+            dir.remove(undo::FILE).unwrap();
+            std::fs::create_dir_all(dir.path().join(undo::FILE).join("below")).unwrap();
+        },
+    ];
+    for (damage, told) in damages.iter().zip(["", "", "undo: line 1", "undo: read: EISDIR"]) {
+        let child = sleeper();
+        let web = create(&store, "x", &child);
+        let pidfd = process::open(web.pid().unwrap()).unwrap().unwrap();
+        damage(web.dir());
+        // Without a Frame the living process counts as damage as well.
+        says(store.delete("x", false), "frame: missing");
+        let messages: Vec<_> = store.delete("x", true).unwrap().iter().map(ToString::to_string).collect();
+        assert!(process::ended(pidfd.as_fd(), Duration::ZERO).unwrap());
+        assert_eq!(messages.len(), usize::from(!told.is_empty()), "{messages:?}");
+        assert!(messages.iter().all(|message| message.contains(told)), "{messages:?}");
+        assert_eq!(std::fs::read_dir(store.path()).unwrap().count(), 0);
+        end(child);
+    }
+}
+
+#[test]
+fn what_is_no_directory_yields_to_force() {
+    let (tmp, store) = store();
+    let elsewhere = tmp.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, store.path().join("link")).unwrap();
+    std::fs::write(store.path().join("file"), "").unwrap();
+    for name in ["link", "file"] {
+        says(store.load(name).map(drop), "not the directory of a container");
+        says(store.delete(name, false), "delete --force");
+        store.delete(name, true).unwrap();
+        says(store.load(name).map(drop), "container does not exist");
+    }
+    assert!(elsewhere.is_dir());
+}
+
+#[test]
 fn an_unknown_undo_line_stops_the_deletion_before_it_begins() {
     let (_tmp, store) = store();
     let child = sleeper();
@@ -334,7 +378,7 @@ fn a_deletion_killed_anywhere_can_be_done_again() {
             let child = sleeper();
             let web = create(&store, "x", &child);
             let gone = process::open(web.pid().unwrap()).unwrap().unwrap();
-            undo::replay(web.dir()).unwrap();
+            undo::replay(web.dir(), None, false).unwrap();
             assert!(process::ended(gone.as_fd(), Duration::ZERO).unwrap());
             for name in &order[..done] {
                 web.dir().remove(name).unwrap();

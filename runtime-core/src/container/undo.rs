@@ -16,6 +16,7 @@ use nix::fcntl::OFlag;
 use nix::libc::SIGKILL;
 
 use super::process::{self, Identity};
+use super::state::Record;
 use super::store::ContainerDir;
 use super::{KILL_WAIT, empty_cgroup};
 use crate::cgroup::Cgroup;
@@ -126,25 +127,55 @@ impl Undo {
 /// [`StateProblem::Record`] for one that is damaged: undoing only a part would look like success.
 pub(super) fn read(dir: &ContainerDir) -> Result<Vec<Entry>> {
     let bytes = dir.read(FILE)?.unwrap_or_default();
-    // Behind the last newline is a line whose write was cut short, so its act never began.
-    let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-    let lines = bytes[..end].split(|&byte| byte == b'\n').enumerate();
-    let mut entries = Vec::new();
-    for (index, line) in lines.filter(|(_, line)| !line.is_empty()) {
-        let line = String::from_utf8_lossy(line);
-        entries.push(Entry::parse(&line).map_err(|fit| bad_line(dir, index + 1, &line, &fit))?);
-    }
-    Ok(entries)
+    lines(&bytes).map(|(number, line)| parse(dir, number, line)).collect()
 }
 
-fn bad_line(dir: &ContainerDir, number: usize, line: &str, fit: &Fit) -> Error {
-    let path = dir.path().join(FILE);
-    let what = format!("line {number}: {line:?}");
-    let problem = match fit {
-        Fit::Malformed => StateProblem::Record { path, problem: what },
-        Fit::Unknown => StateProblem::Newer { path, what },
-    };
-    Error::state(dir.id().as_str(), problem)
+/// The lines that are whole, with their numbers.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    // Behind the last newline is a line whose write was cut short, so its act never began.
+    let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    (1..).zip(bytes[..end].split(|&byte| byte == b'\n')).filter(|(_, line)| !line.is_empty())
+}
+
+fn parse(dir: &ContainerDir, number: usize, line: &[u8]) -> Result<Entry> {
+    let line = String::from_utf8_lossy(line);
+    let what = || format!("line {number}: {line:?}");
+    match Entry::parse(&line) {
+        Ok(entry) => Ok(entry),
+        // Every version begins with the boot: what begins otherwise is none of a newer one.
+        Err(Fit::Unknown) if number > 1 => {
+            let problem = StateProblem::Newer { path: dir.path().join(FILE), what: what() };
+            Err(Error::state(dir.id().as_str(), problem))
+        }
+        Err(_) => Err(dir.damaged(FILE, what())),
+    }
+}
+
+/// As [`read`], but of a damaged record whatever is still to be read of it, with the error that it gave.
+fn read_anyhow(dir: &ContainerDir) -> Result<(Vec<Entry>, Option<Error>)> {
+    match read(dir) {
+        Err(error) if !matches!(error.state_problem(), Some(StateProblem::Newer { .. })) => {
+            let bytes = dir.read(FILE).ok().flatten().unwrap_or_default();
+            let entries = lines(&bytes).filter_map(|(number, line)| parse(dir, number, line).ok()).collect();
+            Ok((entries, Some(error)))
+        }
+        other => Ok((other?, None)),
+    }
+}
+
+/// With what `state.json` tells of a container that was created, should the record be lost: its process and its cgroup.
+fn completed(mut entries: Vec<Entry>, state: Option<&Record>) -> Vec<Entry> {
+    let Some(Record { init: Some(init), cgroup_path, .. }) = state else { return entries };
+    if boot_of(&entries).is_none() {
+        entries.push(Entry::Boot(init.boot.clone()));
+    }
+    if !entries.iter().any(|entry| matches!(entry, Entry::Cgroup(_) | Entry::Members(_))) {
+        entries.extend(cgroup_path.clone().map(Entry::Cgroup));
+    }
+    if !entries.contains(&Entry::process(init)) {
+        entries.push(Entry::process(init));
+    }
+    entries
 }
 
 /// The process noted last, if it is of this record's boot.
@@ -164,17 +195,19 @@ fn boot_of(entries: &[Entry]) -> Option<&str> {
     })
 }
 
-/// Undoes everything noted, latest first. Whatever is already gone counts as undone.
+/// Undoes everything noted here or, as far as it is lost here, in `state`; latest first. Whatever is already gone counts
+/// as undone. With `force` a damaged record is undone as far as it can be read, and what is wrong with it is returned.
 ///
 /// # Errors
 /// What [`read`] refuses, before anything is touched; [`StateProblem::Lingers`] if a process survives
 /// SIGKILL; [`Error::Step`] for what the kernel refuses. The record is kept, so that it can be tried again.
-pub(super) fn replay(dir: &ContainerDir) -> Result<()> {
-    let entries = read(dir)?;
+pub(super) fn replay(dir: &ContainerDir, state: Option<&Record>, force: bool) -> Result<Option<Error>> {
+    let (entries, unread) = if force { read_anyhow(dir)? } else { (read(dir)?, None) };
+    let entries = completed(entries, state);
     let boot = process::boot_id()?;
     // Objects of an earlier boot are gone, and their names may by now be those of others.
     if boot_of(&entries).is_some_and(|noted| noted != boot) {
-        return Ok(());
+        return Ok(unread);
     }
     for entry in entries.iter().rev() {
         match entry {
@@ -196,7 +229,7 @@ pub(super) fn replay(dir: &ContainerDir) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(unread)
 }
 
 /// The processes in a group of resctrl, if there are any left, fall back to the one above.
@@ -310,9 +343,9 @@ mod tests {
         for path in [&group, &monitor] {
             undo.append(&Entry::Rdt(path.to_str().unwrap().to_owned())).unwrap();
         }
-        replay(&dir).unwrap();
+        replay(&dir, None, false).unwrap();
         assert!(!group.exists());
-        replay(&dir).unwrap();
+        replay(&dir, None, false).unwrap();
     }
 
     #[test]
@@ -337,20 +370,20 @@ mod tests {
 
         let recycled = Identity { start: identity.start + 1, ..identity.clone() };
         Undo::open(&dir).unwrap().append(&Entry::process(&recycled)).unwrap();
-        replay(&dir).unwrap();
+        replay(&dir, None, false).unwrap();
         assert!(child.try_wait().unwrap().is_none(), "the start time did not fit");
 
         let earlier_boot = format!("boot other\n{}\n", Entry::process(&identity));
         dir.replace(FILE, earlier_boot.as_bytes()).unwrap();
-        replay(&dir).unwrap();
+        replay(&dir, None, false).unwrap();
         assert!(child.try_wait().unwrap().is_none(), "it is of another boot");
 
         Undo::open(&dir).unwrap();
         dir.remove(FILE).unwrap();
         Undo::open(&dir).unwrap().append(&Entry::process(&identity)).unwrap();
-        replay(&dir).unwrap();
+        replay(&dir, None, false).unwrap();
         assert!(process::ended(pidfd.as_fd(), std::time::Duration::ZERO).unwrap());
         assert!(identity.open_verified().unwrap().is_none());
-        replay(&dir).unwrap();
+        replay(&dir, None, false).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use runtime_init::frame::{HEADER, LATE, Layout, Parts, plan_len, write};
+use runtime_init::frame::{HEADER, LATE, Layout, Parts, layout, write};
 use runtime_init::slate::{MESSAGE, Slate};
 use runtime_init::sys::fd::Fd;
 use runtime_init::sys::memory::Mapping;
@@ -18,7 +18,7 @@ pub use runtime_init::slate::Phase;
 
 use super::refused;
 use crate::container::ContainerDir;
-use crate::error::{Result, StepError};
+use crate::error::{Error, Result, StepError};
 use crate::plan::Plan;
 
 /// Name of the file in the container's directory.
@@ -62,10 +62,10 @@ impl Frame {
 
     /// Maps the Frame of a container that somebody else created.
     pub fn of(dir: &ContainerDir) -> Result<Self> {
-        let file = std::fs::File::from(dir.open_file(FILE, OFlag::O_RDWR)?);
+        let file = open(dir, OFlag::O_RDWR)?;
         let len = file.metadata().map_err(|e| StepError::io(None, "read the frame", "fstat", &e))?.len();
-        let slate = slate_at(&file)?;
-        let len = usize::try_from(len).unwrap_or(0);
+        let Layout { slate, len: whole, .. } = layout_of(dir, &file)?;
+        let len = usize::try_from(len).ok().filter(|len| *len == whole).ok_or_else(|| damaged(dir))?;
         let mapping = Mapping::shared(Fd::from(file.as_fd()), len).map_err(|f| refused("read the frame", f))?;
         Ok(Self { file: file.into(), mapping, slate })
     }
@@ -162,27 +162,35 @@ fn failed(call: &'static str, errno: Errno) -> StepError {
     StepError::host(None, "lay out the frame", call, errno)
 }
 
-fn slate_at(file: &std::fs::File) -> Result<usize> {
+fn open(dir: &ContainerDir, flags: OFlag) -> Result<std::fs::File> {
+    match dir.open_file(FILE, flags | OFlag::O_NONBLOCK) {
+        Err(Error::Step(step)) if step.errno == Errno::ENOENT => Err(dir.damaged(FILE, "missing")),
+        other => Ok(other?.into()),
+    }
+}
+
+fn layout_of(dir: &ContainerDir, file: &std::fs::File) -> Result<Layout> {
     let mut head = [0; HEADER];
-    file.read_exact_at(&mut head, 0).map_err(|e| StepError::io(None, "read the frame", "pread64", &e))?;
-    Ok(plan_len(&head).ok_or_else(|| StepError::host(None, "read the frame", "check of the frame", Errno::EINVAL))?)
+    file.read_exact_at(&mut head, 0).map_err(|_| damaged(dir))?;
+    layout(&head).ok_or_else(|| damaged(dir))
+}
+
+fn damaged(dir: &ContainerDir) -> Error {
+    dir.damaged(FILE, "not the frame of a container")
 }
 
 /// How far the init of the container in `dir` has come.
 ///
 /// # Errors
-/// [`crate::Error::Step`] if its Frame cannot be read. A Frame that is not there yet means `Starting`.
-pub fn phase(dir: BorrowedFd<'_>) -> Result<Phase> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let file = match nix::fcntl::openat(dir, FILE, flags, nix::sys::stat::Mode::empty()) {
-        Err(Errno::ENOENT) => return Ok(Phase::Starting),
-        other => std::fs::File::from(other.map_err(|errno| StepError::host(None, "read the frame", "openat", errno))?),
-    };
-    let Ok(at) = slate_at(&file) else { return Ok(Phase::Starting) };
+/// [`crate::Error::Step`] if its Frame cannot be opened; [`crate::StateProblem::Record`] if it is none.
+pub fn phase(dir: &ContainerDir) -> Result<Phase> {
+    let file = open(dir, OFlag::O_RDONLY)?;
+    let at = layout_of(dir, &file)?.slate;
     let mut word = [0; 4];
-    match file.read_exact_at(&mut word, at as u64) {
-        Ok(()) if u32::from_ne_bytes(word) == Phase::Waiting as u32 => Ok(Phase::Waiting),
-        Ok(()) if u32::from_ne_bytes(word) == Phase::Exec as u32 => Ok(Phase::Exec),
-        _ => Ok(Phase::Starting),
-    }
+    file.read_exact_at(&mut word, at as u64).map_err(|_| damaged(dir))?;
+    Ok(match u32::from_ne_bytes(word) {
+        word if word == Phase::Waiting as u32 => Phase::Waiting,
+        word if word == Phase::Exec as u32 => Phase::Exec,
+        _ => Phase::Starting,
+    })
 }

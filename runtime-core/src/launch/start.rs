@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::fstat;
 
 use super::descriptors::FIFO;
 use super::frame::{Frame, Phase};
@@ -26,6 +27,9 @@ pub fn start(dir: &ContainerDir, init: BorrowedFd<'_>) -> Result<()> {
         Err(Error::Step(step)) if step.errno == Errno::ENXIO => return Err(gone(&frame)),
         other => other?,
     };
+    if !fstat(&fifo).is_ok_and(|found| found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFIFO) {
+        return Err(dir.damaged(FIFO, "not a fifo"));
+    }
     let hooks = frame.has_start_hooks();
     nix::unistd::write(&fifo, &[0]).map_err(|errno| StepError::host(None, "start the program", "write", errno))?;
     let answered = wait(fifo.as_fd(), init, if hooks { UNLIMITED } else { PATIENCE });

@@ -53,7 +53,7 @@ proptest! {
         let slots = Words { start: 0, count: u32::try_from(words.len()).expect("few") };
         let (bytes, len) = frame(&steps, &words, &table, slots, gate);
         let reader = Reader::new(&bytes, len).expect("it is one of this build");
-        prop_assert_eq!(plan_len(&bytes), Some(reader.layout().slate));
+        prop_assert_eq!(super::layout(&bytes), Some(*reader.layout()));
         prop_assert_eq!((0..).map_while(|index| reader.step(index)).collect::<Vec<_>>(), steps);
         prop_assert_eq!(reader.words(slots).collect::<Vec<_>>(), words.clone());
         prop_assert_eq!(reader.gate(), Fd(gate));
@@ -70,7 +70,7 @@ proptest! {
     #[test]
     fn random_bytes_are_no_frame(bytes in any_vec(any::<u8>(), 0..300), len in any::<usize>()) {
         prop_assert!(Reader::new(&bytes, len).is_none());
-        let _ = plan_len(&bytes);
+        let _ = super::layout(&bytes);
     }
 
     #[test]
@@ -86,7 +86,7 @@ proptest! {
             }
         }
         // The sizes of the file are what the header says, so that everything behind the check is reached.
-        let len = plan_len(&bytes).map_or(len, |slate| slate + (len - frame_slate()));
+        let len = super::layout(&bytes).map_or(len, |layout| layout.slate + (len - frame_slate()));
         if let Some(reader) = Reader::new(&bytes, len) {
             ask(&reader, &numbers);
         }
