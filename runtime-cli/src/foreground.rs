@@ -14,8 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
-use runtime_core::container::process;
-use runtime_core::{Container, Error, Init};
+use runtime_core::{Container, Error, Process};
 
 use crate::log::Log;
 use crate::phrases::Failure;
@@ -90,30 +89,24 @@ fn is_for_the_process(signal: i32) -> bool {
 }
 
 /// Waits for the end of the container's first process, see [`wait`].
-pub fn wait_for_first(container: &Container, pid: i32, caller: Caller<'_>) -> Result<u8, Failure> {
-    let pidfd = container
-        .pidfd()
+pub fn wait_for_first(container: &Container, caller: Caller<'_>) -> Result<u8, Failure> {
+    let init = container
+        .init()
         .ok_or_else(|| Failure::new("the container was made by another process, which alone can wait for it"))?;
-    wait(pid, pidfd, &|signal| container.kill(signal), caller)
+    wait(init, &|signal| container.kill(signal), caller)
 }
 
 /// Waits for the end of one more process of a container, see [`wait`].
-pub fn wait_for_further(process: &Init, caller: Caller<'_>) -> Result<u8, Failure> {
-    let pidfd = process.pidfd.as_fd();
-    wait(process.pid, pidfd, &|signal| process::send(pidfd, signal).map(drop), caller)
+pub fn wait_for_further(process: &Process, caller: Caller<'_>) -> Result<u8, Failure> {
+    wait(process, &|signal| process.kill(signal).map(drop), caller)
 }
 
 /// Waits for the end of a process, forwards signals to it and reaps what it leaves behind.
 /// Returns its exit code, or 128 and the number of the signal that ended it.
-fn wait(
-    pid: i32,
-    pidfd: BorrowedFd<'_>,
-    send: &dyn Fn(i32) -> Result<(), Error>,
-    caller: Caller<'_>,
-) -> Result<u8, Failure> {
-    let pid = Pid::from_raw(pid);
+fn wait(process: &Process, send: &dyn Fn(i32) -> Result<(), Error>, caller: Caller<'_>) -> Result<u8, Failure> {
+    let pid = Pid::from_raw(process.pid());
     let code = loop {
-        let ended = wait_for_either(caller.signals, pidfd)?;
+        let ended = wait_for_either(caller.signals, process.as_fd())?;
         let news = caller.signals.forward(send, caller.log);
         if let Some(relay) = caller.relay.filter(|_| news.resized) {
             relay.resize();

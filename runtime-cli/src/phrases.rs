@@ -11,7 +11,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
-use runtime_core::{Errno, Error, StepError};
+use nix::errno::Errno;
+use runtime_core::{Error, StepError};
 
 /// Why a command failed, as its reader gets to see it.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,11 +70,11 @@ fn phrase(error: &Error) -> Option<Cow<'static, str>> {
     match error {
         Error::Step(step) if is_about_program(step) => of_program(step),
         // The process ended between the look at its state and the signal.
-        Error::Step(step) if step.errno == Errno::ESRCH && step.call.contains("signal") => {
+        Error::Step(step) if step.errno() == Errno::ESRCH as i32 && step.call.contains("signal") => {
             Some("container not running".into())
         }
         // A cgroup that passes controllers on takes no processes.
-        Error::Step(step) if step.errno == Errno::EBUSY && step.call == "clone3" => {
+        Error::Step(step) if step.errno() == Errno::EBUSY as i32 && step.call == "clone3" => {
             Some("error adding pid of init to cgroups: device or resource busy".into())
         }
         _ => None,
@@ -86,7 +87,7 @@ fn is_about_program(step: &StepError) -> bool {
 }
 
 fn of_program(step: &StepError) -> Option<Cow<'static, str>> {
-    let words = match step.errno {
+    let words = match Errno::from_raw(step.errno()) {
         Errno::ENOENT if is_bare(step) => "executable file not found in $PATH",
         Errno::ENOENT => "no such file or directory",
         Errno::EACCES => "permission denied",

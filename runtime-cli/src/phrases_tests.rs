@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use runtime_core::{ConfigPath, Side, StateProblem, Status};
+use runtime_core::{ConfigPath, Problem, Side, StateProblem, Status};
 
 use super::*;
 
@@ -68,7 +68,8 @@ fn podman_code(text: &str) -> u8 {
 }
 
 fn program(doing: &str, errno: Errno) -> String {
-    let mut step = StepError::host(Some(ConfigPath::new("process.args")), doing, "look-up of the program", errno);
+    let mut step = StepError::new(doing, "look-up of the program", errno as i32);
+    step.origin = Some(ConfigPath::new("process.args"));
     step.side = Side::Init;
     Failure::from(Error::from(step)).to_string()
 }
@@ -82,7 +83,7 @@ fn phrase_of(doing: &str, words: &str) -> String {
 }
 
 fn state(problem: StateProblem) -> String {
-    Failure::from(Error::state("web", problem)).to_string()
+    Failure::from(Error::State { id: "web".to_owned(), problem }).to_string()
 }
 
 fn unfit(verb: &'static str, status: Status) -> String {
@@ -131,7 +132,7 @@ fn containers_that_are_not_as_expected() {
 #[test]
 fn a_signal_that_comes_too_late() {
     let text =
-        Failure::from(Error::from(StepError::host(None, "send SIGTERM to 7", "pidfd_send_signal", Errno::ESRCH)))
+        Failure::from(Error::from(StepError::new("send SIGTERM to 7", "pidfd_send_signal", Errno::ESRCH as i32)))
             .to_string();
     assert!(crio_gone(&text), "{text}");
     assert_eq!(containerd_kill(&text), "process already finished");
@@ -144,16 +145,15 @@ fn other_errors_are_not_mistaken() {
         state(StateProblem::NotStopped { id: "web".to_owned(), status: Status::Running }),
         unfit("start", Status::Paused),
         state(StateProblem::Newer { path: "/run/runtime/web/state.json".into(), what: "version 9".to_owned() }),
-        Failure::from(Error::state("a b", StateProblem::InvalidId("a b".to_owned()))).to_string(),
+        state(StateProblem::InvalidId("a b".to_owned())),
         state(StateProblem::NoProcess),
-        Failure::from(Error::missing(ConfigPath::new("root"), "an object")).to_string(),
-        Failure::from(Error::from(StepError::host(
-            Some(ConfigPath::new("mounts").index(4)),
-            "mount tmpfs on /run",
-            "move_mount",
-            Errno::EINVAL,
-        )))
+        Failure::from(Error::Config {
+            at: ConfigPath::new("root"),
+            problem: Problem::Missing { expected: "an object".into() },
+        })
         .to_string(),
+        Failure::from(Error::from(StepError::new("mount tmpfs on /run", "move_mount", Errno::EINVAL as i32)))
+            .to_string(),
         Failure::file("write the pid file", Path::new("/x/pid"), &std::io::Error::from_raw_os_error(2)).to_string(),
         Failure::file("write the pid file", Path::new("/x/pid"), &std::io::Error::from_raw_os_error(13)).to_string(),
     ];
@@ -166,7 +166,8 @@ fn other_errors_are_not_mistaken() {
 
 #[test]
 fn a_phrase_is_not_said_twice() {
-    let mut step = StepError::host(Some(ConfigPath::new("process.args")), "find x", "faccessat2", Errno::EACCES);
+    let mut step = StepError::new("find x", "faccessat2", Errno::EACCES as i32);
+    step.origin = Some(ConfigPath::new("process.args"));
     step.detail = Some("the file system is mounted noexec".to_owned());
     let text = Failure::from(Error::from(step)).to_string();
     assert_eq!(text.matches("permission denied").count(), 1, "{text}");

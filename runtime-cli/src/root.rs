@@ -46,7 +46,7 @@ pub fn matching(root: Option<&Path>, pattern: &str) -> Result<Vec<String>, Failu
 
 /// The failure of a command whose container is not there.
 pub fn missing(id: &str) -> Failure {
-    Error::state(id, StateProblem::DoesNotExist).into()
+    Error::State { id: id.to_owned(), problem: StateProblem::DoesNotExist }.into()
 }
 
 /// Opens the directory, and makes it if it is not there, for a new container.

@@ -23,9 +23,7 @@ use nix::sys::stat::fstat;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::time::TimeVal;
 use nix::unistd::{pipe2, read, write};
-use runtime_core::container::process::send;
-use runtime_core::launch::{Master, window_size};
-use runtime_core::{Stdio, Terminal, WindowSize};
+use runtime_core::{Master, Process, Stdio, Terminal, WindowSize, window_size};
 
 use crate::phrases::Failure;
 
@@ -108,13 +106,13 @@ impl Joint {
     }
 
     /// Joins the terminals: the caller's is raw from now on, and what comes from it goes to the process until that ends.
-    pub fn begin(self, process: BorrowedFd<'_>) -> Result<Relay, Failure> {
+    pub fn begin(self, process: &Process) -> Result<Relay, Failure> {
         let terminal = Arc::new(self.master.receive()?);
         let failed =
             |call: &'static str| move |errno: Errno| Failure::new(format!("join the terminals: {call}: {errno:?}"));
         let raw = if stdin().is_terminal() { Some(Raw::set().map_err(failed("tcsetattr"))?) } else { None };
         let (done, at_end) = pipe2(OFlag::O_CLOEXEC).map_err(failed("pipe2"))?;
-        let output = Output::new(terminal.clone(), process).map_err(failed("epoll_ctl"))?;
+        let output = Output::new(terminal.clone(), process.try_clone()?).map_err(failed("epoll_ctl"))?;
         let relay = Relay { outer: self.outer, terminal: terminal.clone(), done, _raw: raw };
         relay.resize();
         let spawned = |error: io::Error| Failure::new(format!("join the terminals: clone: {error}"));
@@ -220,15 +218,14 @@ fn copy_input(terminal: &Terminal) {
 /// From the process to the caller.
 struct Output {
     terminal: Arc<Terminal>,
-    process: OwnedFd,
+    process: Process,
     news: Epoll,
 }
 
 impl Output {
-    fn new(terminal: Arc<Terminal>, process: BorrowedFd<'_>) -> Result<Self, Errno> {
+    fn new(terminal: Arc<Terminal>, process: Process) -> Result<Self, Errno> {
         let news = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         news.add(&terminal, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
-        let process = process.try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
         Ok(Self { terminal, process, news })
     }
 
@@ -259,7 +256,7 @@ impl Output {
             if somebody_reads && write_all(stdout().as_fd(), &buffer[..len]).is_err() {
                 // As if the terminal had been torn off. What is printed still has to be taken, or nothing would go on.
                 somebody_reads = false;
-                let _ = send(self.process.as_fd(), Signal::SIGHUP as i32);
+                let _ = self.process.kill(Signal::SIGHUP as i32);
             }
         }
     }

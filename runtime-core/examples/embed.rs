@@ -1,13 +1,11 @@
-//! Runs a bundle from a program of one's own: `embed BUNDLE ID`.
-//!
-//! The end of the first process is told by its pidfd, which any event loop can watch.
+//! Runs a bundle from a program of one's own: `embed BUNDLE ID`. Ends with the status of the container's program.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::ExitCode;
 
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use runtime_core::{Bundle, CreateOptions, Host, Plan, Stdio, Store};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().collect();
     let [_, bundle, id] = words.as_slice() else { return Err("usage: embed BUNDLE ID".into()) };
 
@@ -18,15 +16,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let container = store.create(id, &plan, Stdio::inherit())?;
     container.start()?;
 
-    let pidfd = container.pidfd().ok_or("whoever created the container has its pidfd")?;
-    println!("{id} runs as process {:?}, watched by descriptor {}", container.pid(), pidfd.as_raw_fd());
-    let status = waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED)?;
+    let init = container.init().ok_or("whoever creates a container has its first process")?;
+    println!("{id} runs as process {}, watched by descriptor {}", init.pid(), init.as_fd().as_raw_fd());
+    let status = init.wait()?; // or let an event loop wait until the descriptor is readable
 
     for failed in container.delete(false)? {
         eprintln!("a poststop hook failed: {failed}");
     }
-    match status {
-        WaitStatus::Exited(_, 0) => Ok(()),
-        other => Err(format!("{id} ended otherwise: {other:?}").into()),
-    }
+    let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

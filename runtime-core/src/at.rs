@@ -1,4 +1,4 @@
-//! A value together with the place in `config.json` that asked for it.
+//! A place in `config.json`, for whoever has to say who asked.
 
 #![forbid(unsafe_code)]
 
@@ -46,22 +46,6 @@ impl ConfigPath {
 impl fmt::Display for ConfigPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_empty() { "config.json" } else { &self.0 })
-    }
-}
-
-/// A value and the place that asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct At<T> {
-    /// What was asked for.
-    pub value: T,
-    /// Who asked.
-    pub at: ConfigPath,
-}
-
-impl<T> At<T> {
-    /// Pairs `value` with the place `at` that asked for it.
-    pub const fn new(value: T, at: ConfigPath) -> Self {
-        Self { value, at }
     }
 }
 

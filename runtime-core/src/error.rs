@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::at::ConfigPath;
 
-pub use nix::errno::Errno;
+pub(crate) use nix::errno::Errno;
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -102,6 +102,7 @@ pub enum Problem {
 
 /// One refused step: what the plan wanted and what the kernel said.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StepError {
     /// The field that asked for the step; `None` for what every container gets.
     pub origin: Option<ConfigPath>,
@@ -110,7 +111,7 @@ pub struct StepError {
     /// Name of the system call, or of the check of ours, that failed.
     pub call: &'static str,
     /// What it returned.
-    pub errno: Errno,
+    pub(crate) errno: Errno,
     /// More than the errno, where the kernel or a check gave it.
     pub detail: Option<String>,
     /// Who was carrying the step out.
@@ -129,13 +130,26 @@ pub enum Side {
 }
 
 impl StepError {
+    /// An error of the host's side without an asking field, for programs that report failures of their own in the same words.
+    /// `call` is the name of a system call, `errno` what it returned.
+    #[must_use]
+    pub fn new(doing: impl Into<String>, call: &'static str, errno: i32) -> Self {
+        Self::host(None, doing, call, Errno::from_raw(errno))
+    }
+
+    /// What the call returned, a number as in errno(3).
+    #[must_use]
+    pub const fn errno(&self) -> i32 {
+        self.errno as i32
+    }
+
     /// A refusal on the host side, outside any numbered line.
-    pub fn host(origin: Option<ConfigPath>, doing: impl Into<String>, call: &'static str, errno: Errno) -> Self {
+    pub(crate) fn host(origin: Option<ConfigPath>, doing: impl Into<String>, call: &'static str, errno: Errno) -> Self {
         Self { origin, doing: doing.into(), call, errno, detail: None, side: Side::Host, step: 0 }
     }
 
     /// The same from a [`std::io::Error`]; one that carries no errno becomes `EIO` with its text as detail.
-    pub fn io(
+    pub(crate) fn io(
         origin: Option<ConfigPath>,
         doing: impl Into<String>,
         call: &'static str,
@@ -228,6 +242,7 @@ impl fmt::Display for Death {
 
 /// A line of the plan's init column, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StepRef {
     /// Number of the line, from 1; 0 before the first.
     pub step: u16,
@@ -390,22 +405,22 @@ pub enum Need {
 
 impl Error {
     /// A field is absent.
-    pub fn missing(at: ConfigPath, expected: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn missing(at: ConfigPath, expected: impl Into<Cow<'static, str>>) -> Self {
         Self::Config { at, problem: Problem::Missing { expected: expected.into() } }
     }
 
     /// A field has a value that it cannot have. `value` is printed with `Debug`, so that a string is quoted.
-    pub fn invalid(at: ConfigPath, value: impl fmt::Debug, expected: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn invalid(at: ConfigPath, value: impl fmt::Debug, expected: impl Into<Cow<'static, str>>) -> Self {
         Self::Config { at, problem: Problem::Invalid { value: format!("{value:?}"), expected: expected.into() } }
     }
 
     /// A field asks for something that is not done here.
-    pub fn refused(at: ConfigPath, reason: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn refused(at: ConfigPath, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Config { at, problem: Problem::Refused { reason: reason.into() } }
     }
 
     /// The container `id` does not fit the operation.
-    pub fn state(id: impl Into<String>, problem: StateProblem) -> Self {
+    pub(crate) fn state(id: impl Into<String>, problem: StateProblem) -> Self {
         Self::State { id: id.into(), problem }
     }
 

@@ -9,7 +9,8 @@ use crate::cgroup::CgroupHost;
 use crate::error::{Need, Result};
 
 /// Facts about the machine and the caller. [`Host::probe`] is the only impure way to one; planning reads nothing else.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Host {
     /// Effective user id of the caller.
     pub uid: u32,

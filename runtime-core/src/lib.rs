@@ -29,27 +29,35 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 #![forbid(unsafe_code)]
 
-pub mod at;
-pub mod bundle;
-pub mod cgroup;
-pub mod container;
-pub mod error;
+mod at;
+mod bundle;
+mod cgroup;
+mod container;
+mod error;
 mod features;
-pub mod host;
-pub mod id;
-pub mod launch;
-pub mod plan;
+mod host;
+mod id;
+mod launch;
+mod plan;
 mod pseudo;
 mod seccomp;
 mod template;
 
-pub use at::{At, ConfigPath};
+pub use at::ConfigPath;
 pub use bundle::Bundle;
-pub use container::{Container, ExecRequest, State, Status, Store};
-pub use error::{Death, Errno, Error, Need, Problem, Result, Side, StateProblem, StepError, StepRef};
+pub use cgroup::CgroupHost;
+pub use container::{Container, ExecRequest, Process, State, Status, Store};
+pub use error::{Death, Error, Need, Problem, Result, Side, StateProblem, StepError, StepRef};
 pub use features::features;
 pub use host::Host;
-pub use id::ContainerId;
-pub use launch::{Init, Stdio, Terminal, WindowSize};
+pub use launch::{Master, Stdio, Terminal, WindowSize, window_size};
 pub use plan::{CreateOptions, Note, Plan};
 pub use template::spec_template;
+
+/// Every handle may be used by any thread, and by several at once.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<(Store, Container, Process, Bundle, Host, Plan)>();
+    shared::<(CreateOptions, ExecRequest, Stdio, Master, Terminal, State)>();
+    shared::<Error>();
+};

@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use runtime_core::cgroup::CgroupHost;
 use runtime_core::{Bundle, CreateOptions, Host, Plan};
 
 /// The capabilities 0 to 40, all that Linux 6 knows.
@@ -21,32 +20,25 @@ fn set(words: &str) -> BTreeSet<String> {
 
 /// Root on a machine with cgroup v2 only.
 fn privileged() -> Host {
-    Host {
-        uid: 0,
-        gid: 0,
-        privileged: true,
-        initial_user_namespace: true,
-        setgroups_denied: false,
-        capabilities: CAPABILITIES,
-        known_capabilities: CAPABILITIES,
-        cgroup: CgroupHost {
-            mount: "/sys/fs/cgroup".into(),
-            own: "/system.slice/engine.service".to_owned(),
-            controllers: set("cpuset cpu io memory hugetlb pids rdma misc"),
-            v1: set(""),
-        },
-        environment: vec!["PATH=/usr/bin:/bin".into()],
-        kernel_mounts: Some(["/bundle/rootfs/proc", "/sys", "/proc"].map(PathBuf::from).into()),
-        apparmor: true,
-        selinux: false,
-    }
+    let mut host = Host::default();
+    (host.privileged, host.initial_user_namespace) = (true, true);
+    (host.capabilities, host.known_capabilities) = (CAPABILITIES, CAPABILITIES);
+    host.cgroup.mount = "/sys/fs/cgroup".into();
+    host.cgroup.own = "/system.slice/engine.service".to_owned();
+    host.cgroup.controllers = set("cpuset cpu io memory hugetlb pids rdma misc");
+    host.environment = vec!["PATH=/usr/bin:/bin".into()];
+    host.kernel_mounts = Some(["/bundle/rootfs/proc", "/sys", "/proc"].map(PathBuf::from).into());
+    host.apparmor = true;
+    host
 }
 
 /// User 1000 on the same machine.
 fn rootless() -> Host {
     let mut host = privileged();
     host.cgroup.own = "/user.slice/user-1000.slice/session-1.scope".to_owned();
-    Host { uid: 1000, gid: 1000, privileged: false, capabilities: 0, ..host }
+    (host.uid, host.gid) = (1000, 1000);
+    (host.privileged, host.capabilities) = (false, 0);
+    host
 }
 
 /// Root on a machine whose controllers are bound to cgroup v1.

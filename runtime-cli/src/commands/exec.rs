@@ -7,8 +7,7 @@ mod process;
 use std::os::fd::AsFd;
 
 use nix::libc::SIGKILL;
-use runtime_core::container::process::send;
-use runtime_core::{ExecRequest, Init};
+use runtime_core::{ExecRequest, Process};
 use serde_json::json;
 
 use super::{Context, Result};
@@ -34,7 +33,7 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
     let container = root::container(context.globals.root.as_deref(), &args.id)?;
     let mut object = match given {
         Some(object) => process::unchanged(object, args)?,
-        None => process::changed(container.process()?, args)?,
+        None => process::changed(container.own_process()?, args)?,
     };
     let terminal = object["terminal"].as_bool().unwrap_or(false);
     let (stdio, joint) = tty::streams(stdio, terminal, args.detach, args.console_socket.as_deref())?;
@@ -49,22 +48,22 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
     request.pass_fds = stdio.passed();
     let signals = if args.detach { None } else { Some(Signals::hold()?) };
     let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
-    let (process, notes) = container.exec(&request, stdio)?;
-    let sent = pidfd_socket.send("setns", process.pidfd.as_fd());
+    let process = container.exec(&request, stdio)?;
+    let sent = pidfd_socket.send("setns", process.as_fd());
     let relay = sent
         .and_then(|()| write_pid(args, &process))
-        .and_then(|()| joint.map(|joint| joint.begin(process.pidfd.as_fd())).transpose())
+        .and_then(|()| joint.map(|joint| joint.begin(&process)).transpose())
         // It may have ended by itself; the failure to report is the first one.
-        .inspect_err(|_| drop(send(process.pidfd.as_fd(), SIGKILL)))?;
-    super::warn_of(&notes, context);
+        .inspect_err(|_| drop(process.kill(SIGKILL)))?;
+    super::warn_of(process.notes(), context);
     let Some(signals) = signals else { return Ok(0) };
     let caller = Caller { signals: &signals, relay: relay.as_ref(), log: &context.log };
     foreground::wait_for_further(&process, caller)
 }
 
 /// Writes the pid file. Nobody could find the process without it.
-fn write_pid(args: &ExecArgs, process: &Init) -> Result {
-    args.pid_file.as_deref().map_or(Ok(()), |path| pid_file::write(path, process.pid))
+fn write_pid(args: &ExecArgs, process: &Process) -> Result {
+    args.pid_file.as_deref().map_or(Ok(()), |path| pid_file::write(path, process.pid()))
 }
 
 /// Refuses options that later versions will carry out: ignoring them would give another process than asked for.

@@ -4,7 +4,8 @@
 
 use std::fmt::Write;
 
-use runtime_core::{Errno, State};
+use nix::errno::Errno;
+use runtime_core::State;
 
 use super::{Context, Result, print};
 use crate::args::{Format, ListArgs};

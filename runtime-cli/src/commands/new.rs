@@ -2,8 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use runtime_core::container::notify::IN_CONTAINER;
-use runtime_core::{Bundle, Container, CreateOptions, Host, Plan, Store};
+use std::os::fd::AsFd;
+
+use runtime_core::{Bundle, Container, CreateOptions, Host, Plan, Process, Store};
 
 use super::{Context, Result};
 use crate::args::{NewContainer, PlanChoices};
@@ -12,14 +13,12 @@ use crate::pidfd_socket::PidfdSocket;
 use crate::tty::{self, Joint};
 use crate::{notify, passed, pid_file, root};
 
-/// A container that has just been made, and the number of its first process.
+/// A container that has just been made.
 pub struct New {
     /// Where it is recorded.
     pub store: Store,
     /// The container.
     pub container: Container,
-    /// Its first process.
-    pub pid: i32,
     /// Its terminal, if it is to be joined with the caller's.
     pub joint: Option<Joint>,
 }
@@ -35,7 +34,7 @@ pub fn make(args: &NewContainer, detached: bool, context: &Context) -> Result<Ne
     options.environment = passed.environment;
     options.notify = notify::is_wanted();
     if options.notify {
-        options.environment.push(format!("NOTIFY_SOCKET={IN_CONTAINER}"));
+        options.environment.push(format!("NOTIFY_SOCKET={}", Container::NOTIFY_SOCKET));
     }
     options.plain_lines = !detached && tty::plain_lines();
     let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
@@ -49,11 +48,13 @@ pub fn make(args: &NewContainer, detached: bool, context: &Context) -> Result<Ne
     let store = root::open_for_new(context.globals.root.as_deref())?;
     let (stdio, joint) = tty::streams(passed.stdio, bundle.terminal(), detached, args.console_socket.as_deref())?;
     let container = store.create(&args.id, &plan, stdio)?;
-    let sent = container.pidfd().map_or(Ok(()), |pidfd| pidfd_socket.send("standard", pidfd));
-    let pid = sent.and_then(|()| write_pid(args, &container)).inspect_err(|_| discard(&store, args, context))?;
+    let init = container.init().ok_or_else(|| Failure::new("the first process of the new container is unknown"))?;
+    let sent = pidfd_socket.send("standard", init.as_fd());
+    sent.and_then(|()| write_pid(args, init)).inspect_err(|_| discard(&store, args, context))?;
     // Not before: after a failure the log holds the error and nothing else, which Podman relies on.
     super::warn_of(plan.notes(), context);
-    Ok(New { store, container, pid, joint })
+    super::warn_of(init.notes(), context);
+    Ok(New { store, container, joint })
 }
 
 /// Removes a container that cannot be used after all; the failure behind it is what gets reported.
@@ -63,12 +64,8 @@ pub fn discard(store: &Store, args: &NewContainer, context: &Context) {
     }
 }
 
-fn write_pid(args: &NewContainer, container: &Container) -> Result<i32> {
-    let pid = container.pid().ok_or_else(|| Failure::new("the first process of the new container is unknown"))?;
-    if let Some(path) = &args.pid_file {
-        pid_file::write(path, pid)?;
-    }
-    Ok(pid)
+fn write_pid(args: &NewContainer, init: &Process) -> Result {
+    args.pid_file.as_deref().map_or(Ok(()), |path| pid_file::write(path, init.pid()))
 }
 
 /// What the plan depends on of the machine.

@@ -19,8 +19,8 @@ use crate::tty::Relay;
 pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     if args.detach {
         let Started { new, notify, .. } = start(args, context)?;
-        if let (Some(notify), Some(pidfd)) = (notify, new.container.pidfd()) {
-            notify.forward(pidfd, new.pid.cast_unsigned(), &context.log);
+        if let (Some(notify), Some(init)) = (notify, new.container.init()) {
+            notify.forward(init.as_fd(), init.pid().cast_unsigned(), &context.log);
         }
         return Ok(0);
     }
@@ -32,11 +32,11 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     }
     let started = start(args, context)?;
     let (new, relay) = (&started.new, started.relay);
-    if let (Some(notify), Some(pidfd)) = (started.notify, new.container.pidfd()) {
-        forward_beside(notify, pidfd, context)?;
+    if let (Some(notify), Some(init)) = (started.notify, new.container.init()) {
+        forward_beside(notify, init.as_fd(), context)?;
     }
     let caller = Caller { signals: &signals, relay: relay.as_ref(), log: &context.log };
-    let code = foreground::wait_for_first(&new.container, new.pid, caller)?;
+    let code = foreground::wait_for_first(&new.container, caller)?;
     drop(relay);
     if !args.keep {
         delete(new, context);
@@ -80,7 +80,7 @@ fn start(args: &RunArgs, context: &Context) -> Result<Started> {
 
 /// Joins the terminals, so that the program finds its own with the size of the caller's.
 fn join(new: &mut New) -> Result<Option<Relay>> {
-    let (Some(joint), Some(process)) = (new.joint.take(), new.container.pidfd()) else { return Ok(None) };
+    let (Some(joint), Some(process)) = (new.joint.take(), new.container.init()) else { return Ok(None) };
     joint.begin(process).map(Some)
 }
 

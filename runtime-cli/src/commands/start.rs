@@ -19,9 +19,8 @@ pub fn start(args: &ContainerArgs, context: &Context) -> Result {
     let notify = if created { Notify::prepare(&container)? } else { None };
     container.start()?;
     let Some(notify) = notify else { return Ok(()) };
-    let Some(init) = container.record()?.init else { return Ok(()) };
-    if let Some(pidfd) = init.open_verified()? {
-        notify.forward(pidfd.as_fd(), init.pid.cast_unsigned(), &context.log);
+    if let Some(init) = container.open_init()? {
+        notify.forward(init.as_fd(), init.pid().cast_unsigned(), &context.log);
     }
     Ok(())
 }

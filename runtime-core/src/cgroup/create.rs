@@ -9,8 +9,9 @@ use nix::errno::Errno;
 
 use super::fs::{Dir, Refusal, components, unless_gone};
 use super::{Cgroup, CgroupHost, devices, pids};
-use crate::at::{At, ConfigPath};
+use crate::at::ConfigPath;
 use crate::error::{Error, Need, Result, StepError};
+use crate::plan::Note;
 use crate::plan::cgroup::{CgroupPlan, CgroupWrite, MemoryCheck, Refused};
 
 /// What [`Cgroup::create`] made.
@@ -18,10 +19,8 @@ use crate::plan::cgroup::{CgroupPlan, CgroupWrite, MemoryCheck, Refused};
 pub struct Created {
     /// The cgroup; `None` for a rootless container without limits where none may be made.
     pub cgroup: Option<Cgroup>,
-    /// The first directory that was not there before, as a path below the mount.
-    pub first_made: Option<String>,
     /// What was left out, with the field concerned.
-    pub notes: Vec<At<String>>,
+    pub notes: Vec<Note>,
 }
 
 /// The delegatable files of kernels without `/sys/kernel/cgroup/delegate` (LNX-68).
@@ -36,11 +35,7 @@ pub(super) fn create(host: &CgroupHost, plan: &CgroupPlan) -> Result<Created> {
     match result {
         Ok((dir, notes)) => {
             let cgroup = Cgroup { dir, mount: host.mount.clone(), path: plan.path.clone() };
-            Ok(Created {
-                cgroup: Some(cgroup),
-                first_made: made.first.map(|first| prefix(&plan.path, first + 1)),
-                notes,
-            })
+            Ok(Created { cgroup: Some(cgroup), notes })
         }
         Err(error) => {
             made.undo(&root, plan);
@@ -201,8 +196,13 @@ fn enable_singly(here: &Dir, path: &str, missing: &[&str], needed: &BTreeMap<Str
     Ok(())
 }
 
+/// What a rootless caller has to do without. Not worth a warning: it is so for each of its containers.
+const fn left_out(at: ConfigPath, text: String) -> Note {
+    Note { at, text, warn: false }
+}
+
 /// Limits, device program and owner of a cgroup that exists.
-fn equip(dir: Dir, made: &Made, plan: &CgroupPlan) -> Result<(Dir, Vec<At<String>>)> {
+fn equip(dir: Dir, made: &Made, plan: &CgroupPlan) -> Result<(Dir, Vec<Note>)> {
     check_habitable(&dir, plan)?;
     apply(&dir, plan)?;
     let mut notes = Vec::new();
@@ -216,9 +216,9 @@ fn equip(dir: Dir, made: &Made, plan: &CgroupPlan) -> Result<(Dir, Vec<At<String
         }
         // Without privileges on the host a container can reach no device that its user cannot.
         let StepError { call, errno, .. } = error;
-        notes.push(At::new(
-            format!("not applied, because a rootless caller may not load a device program: {call}: {errno:?}"),
+        notes.push(left_out(
             at,
+            format!("not applied, because a rootless caller may not load a device program: {call}: {errno:?}"),
         ));
     }
     if let Some(uid) = plan.owner {
@@ -252,7 +252,7 @@ fn check_habitable(dir: &Dir, plan: &CgroupPlan) -> Result<()> {
 
 /// Gives the cgroup to the container's user: the directory, and the files that the kernel lists as safe
 /// to delegate, as far as they are there (LNX-62, 66 to 68).
-fn delegate(dir: &Dir, uid: u32, plan: &CgroupPlan) -> Result<Option<At<String>>> {
+fn delegate(dir: &Dir, uid: u32, plan: &CgroupPlan) -> Result<Option<Note>> {
     let files = match std::fs::read_to_string("/sys/kernel/cgroup/delegate") {
         Ok(files) => files,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => DELEGATED.to_owned(),
@@ -263,7 +263,7 @@ fn delegate(dir: &Dir, uid: u32, plan: &CgroupPlan) -> Result<Option<At<String>>
         let Err(refusal) = dir.chown(name, uid) else { continue };
         if plan.rootless && refusal.is_denied() {
             let text = format!("the cgroup is not given to uid {uid}: {}: {:?}", refusal.call, refusal.errno);
-            return Ok(Some(At::new(text, origin)));
+            return Ok(Some(left_out(origin, text)));
         }
         return Err(refusal.step(Some(origin), format!("give {name} of cgroup {} to uid {uid}", plan.path)).into());
     }
@@ -279,11 +279,7 @@ pub(super) fn without(plan: &CgroupPlan, error: Error) -> Result<Created> {
     }
     if plan.path_at.is_none() && plan.writes.is_empty() {
         let text = format!("no cgroup is made, the container stays in the caller's: {step}");
-        return Ok(Created {
-            cgroup: None,
-            first_made: None,
-            notes: vec![At::new(text, ConfigPath::new("linux.cgroupsPath"))],
-        });
+        return Ok(Created { cgroup: None, notes: vec![left_out(ConfigPath::new("linux.cgroupsPath"), text)] });
     }
     step.detail
         .get_or_insert_with(|| "a rootless container needs a delegated cgroup for limits or a cgroupsPath".to_owned());

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-pub use create::Created;
+pub(crate) use create::Created;
 use fs::{Dir, Refusal, keyed, unless_gone};
 
 use crate::error::{Error, Need, Result, StepError};
@@ -30,6 +30,7 @@ use crate::plan::cgroup::CgroupPlan;
 
 /// What a plan may depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CgroupHost {
     /// Where cgroup2 is mounted.
     pub mount: PathBuf,
@@ -178,25 +179,10 @@ impl Cgroup {
         Ok(passed_on.is_some_and(|controllers| !controllers.is_empty()))
     }
 
-    /// Its path below the mount.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
     /// The directory, for `CLONE_INTO_CGROUP`; close-on-exec.
     #[must_use]
     pub fn dir_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
-    }
-
-    /// Writes the limits of `plan` again, as for an update. Paths, controllers, devices and owner stay.
-    ///
-    /// # Errors
-    /// [`Error::Step`] for the first write that is refused, and for a limit below the use when the plan
-    /// asks for that check.
-    pub fn update(&self, plan: &CgroupPlan) -> Result<()> {
-        create::apply(&self.dir, plan)
     }
 
     fn refused(&self, doing: &str) -> impl Fn(Refusal) -> StepError {
@@ -251,14 +237,6 @@ impl Cgroup {
     /// [`Error::Step`].
     pub fn is_frozen(&self) -> Result<bool> {
         Ok(self.event("frozen").map_err(self.refused("look at"))? == Some(1))
-    }
-
-    /// Whether there are processes in it or below it; dead ones that nobody has reaped do not count.
-    ///
-    /// # Errors
-    /// [`Error::Step`].
-    pub fn populated(&self) -> Result<bool> {
-        Ok(self.event("populated").map_err(self.refused("look at"))? == Some(1))
     }
 
     /// Waits until it has no process any more; `false` if it still has after `within`.

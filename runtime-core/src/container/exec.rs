@@ -8,13 +8,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::state::Sight;
-use super::{CONFIG, Container, Status, cgroup_of, process};
+use super::{CONFIG, Container, Process, Status, cgroup_of, process};
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result, StateProblem};
 use crate::host::Host;
-use crate::launch::{self, Init, Stdio, Target};
-use crate::plan::{CreateOptions, Note, Plan};
+use crate::launch::{self, Stdio, Target};
+use crate::plan::{CreateOptions, Plan};
 
 /// What is to be executed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,7 +45,7 @@ impl Container {
     ///
     /// # Errors
     /// [`StateProblem::Record`] if the saved configuration cannot be read.
-    pub fn process(&self) -> Result<Value> {
+    pub fn own_process(&self) -> Result<Value> {
         Ok(self.saved_config()?["process"].take())
     }
 
@@ -63,7 +63,7 @@ impl Container {
     /// # Errors
     /// [`StateProblem::Status`] for a container that is stopped, or paused unless that is ignored; [`Error::Config`] for
     /// a request that is wrong; what the launch reports.
-    pub fn exec(&self, request: &ExecRequest, stdio: Stdio) -> Result<(Init, Vec<Note>)> {
+    pub fn exec(&self, request: &ExecRequest, stdio: Stdio) -> Result<Process> {
         let sight = self.look(false)?;
         let runs = match sight.status {
             Status::Created | Status::Running => true,
@@ -74,7 +74,7 @@ impl Container {
         let mut config = self.saved_config()?;
         config["process"] = inherited(request.process.clone(), &config["process"]);
         let bundle = Bundle::parse(sight.record.bundle.clone(), config.to_string().into_bytes())?;
-        let mut options = CreateOptions::new(self.id().as_str());
+        let mut options = CreateOptions::new(self.id());
         options.pass_fds.clone_from(&request.pass_fds);
         options.plain_lines = request.plain_lines;
         options.no_new_keyring = sight.record.no_new_keyring;
@@ -84,7 +84,11 @@ impl Container {
         let target = Target { dir: &self.dir, state: sight.state(), init: pidfd.as_fd(), cgroup, into_frozen };
         match launch::exec(&plan, target, stdio) {
             Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => Err(self.unfit("exec in", Status::Stopped)),
-            other => Ok((other?, plan.notes().to_vec())),
+            other => {
+                let mut init = other?;
+                init.notes.extend_from_slice(plan.notes());
+                Ok(Process::new(init))
+            }
         }
     }
 

@@ -6,29 +6,33 @@
 
 #![forbid(unsafe_code)]
 
-pub mod exec;
-pub mod notify;
-pub mod process;
-pub mod state;
-pub mod store;
-pub mod undo;
+mod child;
+mod exec;
+pub(crate) mod notify;
+pub(crate) mod process;
+mod state;
+pub(crate) mod store;
+mod undo;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::libc::SIGKILL;
 
+pub use child::Process;
 pub use exec::ExecRequest;
-pub use process::Identity;
-pub use state::{Record, State, Status};
-pub use store::{ContainerDir, Lock, Store};
-pub use undo::{Entry, Undo};
+pub(crate) use process::Identity;
+pub(crate) use state::Record;
+pub use state::{State, Status};
+pub use store::Store;
+pub(crate) use store::{ContainerDir, Lock};
+pub(crate) use undo::{Entry, Undo};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result, StateProblem, StepError};
 use crate::id::ContainerId;
-use crate::launch::{self, Stdio};
+use crate::launch::{self, Init, Stdio};
 use crate::plan::hooks::Phase;
 use crate::plan::{Hook, Plan};
 use state::{Sight, look};
@@ -43,8 +47,8 @@ const CONFIG: &str = "config.json";
 #[derive(Debug)]
 pub struct Container {
     dir: ContainerDir,
-    /// The first process, in the hands of whoever created it: only so can its exit status be had.
-    init: Option<(i32, OwnedFd)>,
+    /// The first process, in the hands of whoever created it.
+    init: Option<Process>,
 }
 
 impl Store {
@@ -58,10 +62,7 @@ impl Store {
         let id = ContainerId::new(id)?;
         let outline = plan.record();
         let record = Record::new(&id, &outline);
-        self.create_with(&id, record, outline.config_json, |dir| {
-            let init = launch::create(plan, dir, stdio)?;
-            Ok((init.pid, init.pidfd))
-        })
+        self.create_with(&id, record, outline.config_json, |dir| launch::create(plan, dir, stdio))
     }
 
     fn create_with(
@@ -69,11 +70,11 @@ impl Store {
         id: &ContainerId,
         record: Record,
         config: &[u8],
-        launch: impl FnOnce(&ContainerDir) -> Result<(i32, OwnedFd)>,
+        launch: impl FnOnce(&ContainerDir) -> Result<Init>,
     ) -> Result<Container> {
         let (dir, lock) = self.make(id)?;
         match bring_up(&dir, record, config, launch) {
-            Ok(init) => Ok(Container { dir, init: Some(init) }),
+            Ok(init) => Ok(Container { dir, init: Some(Process::new(init)) }),
             Err(error) => {
                 // If this fails too, the record stays for `delete --force`; the first error is the one to tell.
                 let _ = remove(&dir, &lock, false);
@@ -140,41 +141,35 @@ impl Store {
 impl Container {
     /// Its id.
     #[must_use]
-    pub const fn id(&self) -> &ContainerId {
-        self.dir.id()
+    pub fn id(&self) -> &str {
+        self.dir.id().as_str()
     }
 
-    /// Its directory in the store.
+    /// Its first process, if this handle comes from [`Store::create`]: a child of the caller, whose exit status only the
+    /// caller can take. Others see [`Self::open_init`].
     #[must_use]
-    pub const fn dir(&self) -> &ContainerDir {
-        &self.dir
+    pub const fn init(&self) -> Option<&Process> {
+        self.init.as_ref()
     }
 
-    /// Number of the first process, if this handle comes from [`Store::create`]; others ask [`Self::state`].
-    #[must_use]
-    pub fn pid(&self) -> Option<i32> {
-        self.init.as_ref().map(|(pid, _)| *pid)
-    }
-
-    /// The first process, if this handle comes from [`Store::create`]. It becomes readable when the
-    /// process ends, and `waitid` on it tells the exit status.
-    #[must_use]
-    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.init.as_ref().map(|(_, pidfd)| pidfd.as_fd())
-    }
-
-    /// What was recorded about it.
+    /// Opens its first process, to watch or signal it from another process than the one that created the container.
+    /// `None` if it has ended. It is the one that was recorded, not another that has its number by now.
     ///
     /// # Errors
-    /// [`StateProblem::DoesNotExist`], [`StateProblem::Record`], [`StateProblem::Newer`].
-    pub fn record(&self) -> Result<Record> {
-        Record::read(&self.dir)?.ok_or_else(|| missing(self.id()))
+    /// As [`Self::state`].
+    pub fn open_init(&self) -> Result<Option<Process>> {
+        Ok(self.look(false)?.init.map(|(pid, pidfd)| Process::found(pid, pidfd)))
     }
 
-    /// Its state at this moment.
+    fn record(&self) -> Result<Record> {
+        Record::read(&self.dir)?.ok_or_else(|| missing(self.dir.id()))
+    }
+
+    /// Its state at this moment, computed from its processes and its cgroup as they are.
     ///
     /// # Errors
-    /// As [`Self::record`], and [`Error::Step`] if its processes cannot be looked at.
+    /// [`StateProblem::DoesNotExist`] if it has been deleted; [`StateProblem::Record`] or [`StateProblem::Newer`] if what was
+    /// recorded cannot be read; [`Error::Step`] if its processes cannot be looked at.
     pub fn state(&self) -> Result<State> {
         Ok(self.look(false)?.state())
     }
@@ -194,7 +189,7 @@ impl Container {
             return Err(self.unfit("start", sight.status));
         };
         if !sight.record.has_process {
-            return Err(Error::state(self.id().as_str(), StateProblem::NoProcess));
+            return Err(Error::state(self.id(), StateProblem::NoProcess));
         }
         let result = launch::start(&self.dir, pidfd.as_fd()).and_then(|()| poststart(&sight));
         if matches!(result, Err(Error::Hook { .. })) {
@@ -290,18 +285,18 @@ impl Container {
     pub fn delete(&self, force: bool) -> Result<Vec<Error>> {
         let failed = delete(&self.dir, force)?;
         // A zombie of the caller's, unless the caller took its status before.
-        if let Some((_, pidfd)) = &self.init {
-            process::reap(pidfd.as_fd());
+        if let Some(init) = &self.init {
+            process::reap(init.as_fd());
         }
         Ok(failed)
     }
 
     fn unfit(&self, verb: &'static str, status: Status) -> Error {
-        Error::state(self.id().as_str(), StateProblem::Status { verb, status })
+        Error::state(self.id(), StateProblem::Status { verb, status })
     }
 
     fn look(&self, locked: bool) -> Result<Sight> {
-        look(&self.dir, locked)?.ok_or_else(|| missing(self.id()))
+        look(&self.dir, locked)?.ok_or_else(|| missing(self.dir.id()))
     }
 }
 
@@ -316,8 +311,8 @@ fn bring_up(
     dir: &ContainerDir,
     mut record: Record,
     config: &[u8],
-    launch: impl FnOnce(&ContainerDir) -> Result<(i32, OwnedFd)>,
-) -> Result<(i32, OwnedFd)> {
+    launch: impl FnOnce(&ContainerDir) -> Result<Init>,
+) -> Result<Init> {
     record.write(dir)?;
     let mut undo = Undo::open(dir)?;
     let existed = cgroup_of(&record)?.is_some();
@@ -329,14 +324,14 @@ fn bring_up(
         undo.append(entry)?;
     }
     dir.replace(CONFIG, config)?;
-    let (pid, pidfd) = launch(dir)?;
+    let init = launch(dir)?;
     if let Some(entry) = cgroup.filter(|_| !vacant) {
         // It was vacated between the two looks.
         undo.append(&entry)?;
     }
-    record.init = Some(Identity::of(pid, pidfd.as_fd())?);
+    record.init = Some(Identity::of(init.pid, init.pidfd.as_fd())?);
     record.write(dir)?;
-    Ok((pid, pidfd))
+    Ok(init)
 }
 
 fn is_vacant(record: &Record) -> Result<bool> {

@@ -17,10 +17,12 @@ pub(crate) const DIRECTORY: &str = "notify";
 const SOCKET: &str = "notify.sock";
 /// The socket, seen from the container's directory.
 const PATH: &str = "notify/notify.sock";
-/// Where the program finds the socket, for `NOTIFY_SOCKET`.
-pub const IN_CONTAINER: &str = "/run/notify/notify.sock";
 
 impl Container {
+    /// Where the program of a container finds the socket of [`Self::bind_notify_socket`], for its variable `NOTIFY_SOCKET`
+    /// (sd_notify(3)).
+    pub const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
+
     /// Binds the socket that the program writes to, readable and writable for every user of the container. To be called before
     /// [`Self::start`]; what comes out of it is the container's, and may be anything.
     ///

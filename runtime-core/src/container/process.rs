@@ -27,7 +27,7 @@ const PIDFS: FsType = FsType(0x5049_4446);
 /// What tells a process from every other one, also from a later one of the same pid.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Its number in the pid namespace of the caller.
     pub pid: i32,
     /// Field 22 of `/proc/PID/stat`: clock ticks between boot and its start.
@@ -119,9 +119,9 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<bool> {
 /// # Errors
 /// [`Error::Step`] if `poll` is refused.
 pub fn ended(pidfd: BorrowedFd<'_>, limit: Duration) -> Result<bool> {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now().checked_add(limit);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
         // Rounded up: a wait of 0.4 ms must not become a busy loop of zeros.
         let timeout = PollTimeout::try_from(left.as_millis() + u128::from(!left.is_zero())).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], timeout) {

@@ -60,6 +60,7 @@ impl fmt::Display for Status {
 /// The state as `state` prints it and hooks read it; names and order of the fields are runc's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct State {
     /// Version of the specification that `config.json` names.
     pub oci_version: String,
@@ -87,7 +88,7 @@ pub struct State {
 /// defaulted; a version that has to be understood in full has a higher number and is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Record {
+pub(crate) struct Record {
     /// Version of the record.
     pub version: u64,
     /// The container's id.

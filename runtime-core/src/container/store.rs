@@ -144,13 +144,13 @@ fn depth(path: &Path) -> u32 {
 
 /// The right to change a container; given back when dropped, or by the kernel when its holder dies.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: Flock<OwnedFd>,
 }
 
 /// The open directory of one container.
 #[derive(Debug)]
-pub struct ContainerDir {
+pub(crate) struct ContainerDir {
     id: ContainerId,
     path: PathBuf,
     root: OwnedFd,

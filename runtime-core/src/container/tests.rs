@@ -20,11 +20,11 @@ fn sleeper() -> Child {
 }
 
 /// What a launch does as far as the record is concerned: the process, and its line.
-fn launched(dir: &ContainerDir, child: &Child) -> Result<(i32, OwnedFd)> {
+fn launched(dir: &ContainerDir, child: &Child) -> Result<Init> {
     let pid = i32::try_from(child.id()).unwrap();
     let pidfd = process::open(pid)?.unwrap();
     Undo::open(dir)?.append(&Entry::process(&Identity::of(pid, pidfd.as_fd())?))?;
-    Ok((pid, pidfd))
+    Ok(Init { pid, pidfd, notes: Vec::new() })
 }
 
 fn create(store: &Store, name: &str, child: &Child) -> Container {
@@ -52,16 +52,15 @@ fn while_it_is_created_the_state_says_so() {
             assert_eq!(seen.state()?.status, Status::Creating);
             says(seen.kill(15), "cannot kill a container that is creating");
             let result = launched(dir, &child);
-            assert_eq!((seen.state()?.status, seen.state()?.pid), (Status::Creating, result.as_ref().unwrap().0));
+            assert_eq!((seen.state()?.status, seen.state()?.pid), (Status::Creating, result.as_ref().unwrap().pid));
             assert!(store.create_with(&id("web"), test_record(&id("web")), b"", |_| unreachable!()).is_err());
             result
         })
         .unwrap();
-    assert_eq!(web.dir().read(CONFIG).unwrap().unwrap(), b"{\"x\":1}");
+    assert_eq!(web.dir.read(CONFIG).unwrap().unwrap(), b"{\"x\":1}");
     let record = web.record().unwrap();
     assert_eq!(record.init.unwrap().pid.unsigned_abs(), child.id());
-    assert_eq!(web.pid().map(i32::unsigned_abs), Some(child.id()));
-    assert!(web.pidfd().is_some());
+    assert_eq!(web.init().map(|init| init.pid().unsigned_abs()), Some(child.id()));
     web.delete(true).unwrap();
     assert!(store.load("web").is_err());
     end(child);
@@ -170,12 +169,12 @@ fn a_damaged_record_yields_to_force_and_a_newer_one_does_not() {
     let (_tmp, store) = store();
     let child = sleeper();
     let web = create(&store, "x", &child);
-    web.dir().replace(state::FILE, b"{\"version\":1,").unwrap();
+    web.dir.replace(state::FILE, b"{\"version\":1,").unwrap();
     says(store.delete("x", false), "state.json");
     assert!(store.list().unwrap()[0].1.is_err());
-    web.dir().replace(state::FILE, b"{\"version\":99}").unwrap();
+    web.dir.replace(state::FILE, b"{\"version\":99}").unwrap();
     says(store.delete("x", true), "newer");
-    web.dir().replace(state::FILE, b"").unwrap();
+    web.dir.replace(state::FILE, b"").unwrap();
     store.delete("x", true).unwrap();
     end(child);
 }
@@ -195,8 +194,8 @@ fn a_lost_undo_record_yields_to_force_and_what_it_held_is_in_the_state() {
     for (damage, told) in damages.iter().zip(["", "", "undo: line 1", "undo: read: EISDIR"]) {
         let child = sleeper();
         let web = create(&store, "x", &child);
-        let pidfd = process::open(web.pid().unwrap()).unwrap().unwrap();
-        damage(web.dir());
+        let pidfd = process::open(web.init().unwrap().pid()).unwrap().unwrap();
+        damage(&web.dir);
         // Without a Frame the living process counts as damage as well.
         says(store.delete("x", false), "frame: missing");
         let messages: Vec<_> = store.delete("x", true).unwrap().iter().map(ToString::to_string).collect();
@@ -229,12 +228,12 @@ fn an_unknown_undo_line_stops_the_deletion_before_it_begins() {
     let (_tmp, store) = store();
     let child = sleeper();
     let web = create(&store, "x", &child);
-    let whole = web.dir().read(undo::FILE).unwrap().unwrap();
+    let whole = web.dir.read(undo::FILE).unwrap().unwrap();
     let more = [whole.as_slice(), b"hologram 1\n"].concat();
-    web.dir().replace(undo::FILE, &more).unwrap();
+    web.dir.replace(undo::FILE, &more).unwrap();
     says(store.delete("x", true), "line 3");
     assert!(web.record().unwrap().init.unwrap().open_verified().unwrap().is_some(), "still alive");
-    web.dir().replace(undo::FILE, &whole).unwrap();
+    web.dir.replace(undo::FILE, &whole).unwrap();
     store.delete("x", true).unwrap();
     end(child);
 }
@@ -246,10 +245,10 @@ fn a_container_of_another_boot_is_stopped_and_removed_without_killing() {
     let web = create(&store, "x", &child);
     let mut record = web.record().unwrap();
     record.init.as_mut().unwrap().boot = "another".to_owned();
-    record.write(web.dir()).unwrap();
-    let lines = String::from_utf8(web.dir().read(undo::FILE).unwrap().unwrap()).unwrap();
+    record.write(&web.dir).unwrap();
+    let lines = String::from_utf8(web.dir.read(undo::FILE).unwrap().unwrap()).unwrap();
     let lines = lines.replace(&process::boot_id().unwrap(), "another");
-    web.dir().replace(undo::FILE, lines.as_bytes()).unwrap();
+    web.dir.replace(undo::FILE, lines.as_bytes()).unwrap();
     assert_eq!(web.state().unwrap().status, Status::Stopped);
     store.delete("x", false).unwrap();
     assert!(child.try_wait().unwrap().is_none());
@@ -377,11 +376,11 @@ fn a_deletion_killed_anywhere_can_be_done_again() {
         for force in [false, true] {
             let child = sleeper();
             let web = create(&store, "x", &child);
-            let gone = process::open(web.pid().unwrap()).unwrap().unwrap();
-            undo::replay(web.dir(), None, false).unwrap();
+            let gone = process::open(web.init().unwrap().pid()).unwrap().unwrap();
+            undo::replay(&web.dir, None, false).unwrap();
             assert!(process::ended(gone.as_fd(), Duration::ZERO).unwrap());
             for name in &order[..done] {
-                web.dir().remove(name).unwrap();
+                web.dir.remove(name).unwrap();
             }
             let still_a_container = done < 3;
             assert_eq!(store.delete("x", force).is_ok(), force || still_a_container, "{done}");
@@ -398,7 +397,7 @@ fn restless_process() {
     let store = Store::open(root).unwrap();
     let me = i32::try_from(std::process::id()).unwrap();
     loop {
-        let launch = |_: &ContainerDir| Ok((me, process::open(me)?.unwrap()));
+        let launch = |_: &ContainerDir| Ok(Init { pid: me, pidfd: process::open(me)?.unwrap(), notes: Vec::new() });
         store.create_with(&id("x"), test_record(&id("x")), b"{}", launch).unwrap().delete(true).unwrap();
     }
 }
@@ -435,7 +434,7 @@ fn lists_are_sorted_and_skip_foreign_entries() {
     let child = sleeper();
     for name in ["b", "a", "c"] {
         drop(create(&store, name, &child));
-        Undo::open(store.load(name).unwrap().dir()).unwrap();
+        Undo::open(&store.load(name).unwrap().dir).unwrap();
     }
     std::fs::write(store.path().join("file"), "").unwrap();
     std::fs::create_dir(store.path().join("no id")).unwrap();

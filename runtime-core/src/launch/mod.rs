@@ -7,7 +7,7 @@
 
 mod descriptors;
 mod filter;
-pub mod frame;
+pub(crate) mod frame;
 mod gate;
 mod hooks;
 mod id_maps;
@@ -35,7 +35,7 @@ use crate::cgroup::Cgroup;
 use crate::container::{ContainerDir, Entry, Identity, Record, State, Status, Undo};
 use crate::error::{Error, Need, Result, StepError};
 use crate::plan::hooks::Phase as HookPhase;
-use crate::plan::{Act, HostStep, Plan};
+use crate::plan::{Act, HostStep, Note, Plan};
 use crate::seccomp::Profile;
 use descriptors::Descriptors;
 use frame::{Frame, Phase};
@@ -43,8 +43,8 @@ use gate::Gates;
 use listener::Agent;
 use net_devices::Moved;
 
-pub use hooks::run as run_hooks;
-pub use start::start;
+pub(crate) use hooks::run as run_hooks;
+pub(crate) use start::start;
 pub use stdio::{Master, Stdio, Terminal, WindowSize, window_size};
 
 /// The program that carries out init's column; `build.rs` made it.
@@ -58,11 +58,13 @@ const UNLIMITED: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// A container's first process, as its creator knows it.
 #[derive(Debug)]
-pub struct Init {
+pub(crate) struct Init {
     /// Its pid in the caller's pid namespace.
     pub pid: i32,
     /// A descriptor of it.
     pub pidfd: OwnedFd,
+    /// What only the launch could find out.
+    pub notes: Vec<Note>,
 }
 
 /// Carries out `plan` up to the point at which init waits for [`start`].
@@ -70,13 +72,13 @@ pub struct Init {
 /// # Errors
 /// What the plan refuses, what the kernel refused on either side, and init's death. No process is left then; what is on
 /// disk or in the cgroup tree is in the undo record of `dir`.
-pub fn create(plan: &Plan, dir: &ContainerDir, stdio: Stdio) -> Result<Init> {
+pub(crate) fn create(plan: &Plan, dir: &ContainerDir, stdio: Stdio) -> Result<Init> {
     Launch::new(plan, Some(dir), stdio, None).run()
 }
 
 /// The container that one more process is for.
 #[derive(Debug)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// Its directory.
     pub dir: &'a ContainerDir,
     /// Its state.
@@ -93,7 +95,7 @@ pub struct Target<'a> {
 ///
 /// # Errors
 /// As [`create`]. No process is left then.
-pub fn exec(plan: &Plan, mut target: Target<'_>, stdio: Stdio) -> Result<Init> {
+pub(crate) fn exec(plan: &Plan, mut target: Target<'_>, stdio: Stdio) -> Result<Init> {
     let (cgroup, into_frozen) = (target.cgroup.take(), target.into_frozen);
     let mut launch = Launch::new(plan, None, stdio, cgroup);
     launch.target = Some(target);
@@ -142,6 +144,8 @@ struct Launch<'a> {
     net_devices: Option<Moved>,
     /// Groups of resctrl that were made.
     groups: Vec<PathBuf>,
+    /// What was left out.
+    notes: Vec<Note>,
 }
 
 impl<'a> Launch<'a> {
@@ -166,6 +170,7 @@ impl<'a> Launch<'a> {
             patience: if hooks { UNLIMITED } else { PATIENCE },
             net_devices: None,
             groups: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -179,7 +184,8 @@ impl<'a> Launch<'a> {
             }
         }
         let none = || StepError::host(None, "create", "plan without a birth", nix::errno::Errno::EINVAL);
-        Ok(self.init.ok_or_else(none)?)
+        let init = self.init.ok_or_else(none)?;
+        Ok(Init { notes: self.notes, ..init })
     }
 
     /// A terminal needs somebody who holds its other side, and the other way round.
@@ -197,7 +203,8 @@ impl<'a> Launch<'a> {
             // The container's directory did the first; the others are part of the line above them.
             HostStep::Record | HostStep::CgroupWrite(_) | HostStep::CgroupDevices => Ok(()),
             HostStep::Cgroup => {
-                self.cgroup = Cgroup::create(&self.plan.host.cgroup, &self.plan.cgroup)?.cgroup;
+                let created = Cgroup::create(&self.plan.host.cgroup, &self.plan.cgroup)?;
+                (self.cgroup, self.notes) = (created.cgroup, created.notes);
                 Ok(())
             }
             HostStep::Open(slot) => self.descriptors.open(*slot),
@@ -382,7 +389,7 @@ impl<'a> Launch<'a> {
             let identity = Identity::of(pid, pidfd.as_fd())?;
             Undo::open(dir)?.append(&Entry::process(&identity))?;
         }
-        let earlier = self.init.replace(Init { pid, pidfd });
+        let earlier = self.init.replace(Init { pid, pidfd, notes: Vec::new() });
         if let Some(parent) = earlier.map(|init| init.pidfd).or_else(|| self.usher.take()) {
             reap(parent.as_fd());
         }

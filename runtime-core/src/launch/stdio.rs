@@ -18,7 +18,7 @@ pub use runtime_init::sys::tty::WindowSize;
 /// The standard streams that a process gets, and what it is passed beside them.
 ///
 /// ```no_run
-/// # use runtime_core::{launch::WindowSize, Plan, Result, Stdio, Store};
+/// # use runtime_core::{Plan, Result, Stdio, Store, WindowSize};
 /// # fn example(store: &Store, plan: &Plan) -> Result<()> {
 /// // For a plan with `process.terminal`.
 /// let (stdio, master) = Stdio::terminal()?;

@@ -18,7 +18,7 @@ use std::path::Path;
 use oci_spec::runtime::Linux;
 use serde_json::Value;
 
-pub use devices::{Access, DeviceKind, DevicePolicy, DeviceRule};
+pub use devices::DevicePolicy;
 
 use crate::at::ConfigPath;
 use crate::cgroup::CgroupHost;

@@ -7,13 +7,13 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods)]
 
-pub mod cgroup;
-pub mod create;
+pub(crate) mod cgroup;
+mod create;
 mod describe;
 mod devices;
 mod draft;
-pub mod exec;
-pub mod hooks;
+mod exec;
+pub(crate) mod hooks;
 mod idmap;
 #[cfg(test)]
 mod laws;
@@ -44,8 +44,8 @@ use crate::host::Host;
 use crate::id::ContainerId;
 use seccomp::Filter;
 
-pub use cgroup::{CgroupPlan, CgroupWrite};
-pub use hooks::{Hook, Hooks};
+pub(crate) use cgroup::CgroupPlan;
+pub(crate) use hooks::{Hook, Hooks};
 pub(crate) use mount_options::known as known_mount_options;
 pub(crate) use net_devices::{ANY, NetDevice};
 pub(crate) use process::scheduling::known_memory_policies;
@@ -85,6 +85,7 @@ impl CreateOptions {
 
 /// Something worth knowing about a plan that is not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Note {
     /// The field that it is about.
     pub at: ConfigPath,
@@ -246,7 +247,7 @@ struct Outline {
 
 /// What a container's record takes from its plan.
 #[derive(Clone, Copy, Debug)]
-pub struct PlanRecord<'a> {
+pub(crate) struct PlanRecord<'a> {
     /// `ociVersion`.
     pub oci_version: &'a str,
     /// Absolute path of the bundle.
@@ -328,7 +329,7 @@ impl Plan {
 
     /// What a container's record takes from the plan.
     #[must_use]
-    pub fn record(&self) -> PlanRecord<'_> {
+    pub(crate) fn record(&self) -> PlanRecord<'_> {
         let r = &self.record;
         PlanRecord {
             oci_version: &r.oci_version,

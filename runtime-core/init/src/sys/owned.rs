@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::fd::{self, Fd};
-use super::{mount, process};
+use super::{Request, arch, ioctl, mount, process, special};
 use crate::fault::Result;
 
 impl From<BorrowedFd<'_>> for Fd {
@@ -84,4 +84,59 @@ pub fn adopt_received(number: i32) -> OwnedFd {
 /// As F_DUPFD_CLOEXEC(2const); `EBADF` if there is no such descriptor.
 pub fn duplicate_from(number: i32, least: i32) -> Result<OwnedFd> {
     fd::duplicate_from(Fd(number), least).map(own)
+}
+
+/// `siginfo_t` as waitid(2) fills it in, on 64-bit architectures.
+#[repr(C)]
+#[derive(Default)]
+struct ChildInfo {
+    signal: i32,
+    errno: i32,
+    code: i32,
+    pad: i32,
+    pid: i32,
+    uid: u32,
+    status: i32,
+    rest: [i32; 25],
+}
+
+/// `waitid(P_PIDFD, pidfd, WEXITED)`: waits for the end of a child and takes its status, which is given as wait(2) does.
+///
+/// # Errors
+/// As waitid(2): `ECHILD` if it is no child of the caller, or somebody else has taken the status.
+pub fn wait(pidfd: BorrowedFd<'_>) -> Result<i32> {
+    const P_PIDFD: usize = 3;
+    const WEXITED: usize = 4;
+    const CLD_EXITED: i32 = 1;
+    const CLD_DUMPED: i32 = 3;
+    const DUMPED: i32 = 0x80;
+    let mut info = ChildInfo::default();
+    let args = [P_PIDFD, Fd::from(pidfd).arg(), core::ptr::from_mut(&mut info) as usize, WEXITED, 0];
+    // SAFETY: the kernel writes the structure, which is ours alone; the null pointer asks for no usage of resources.
+    unsafe { special(arch::waitid, args) }?;
+    Ok(match info.code {
+        CLD_EXITED => (info.status & 0xff) << 8,
+        CLD_DUMPED => info.status | DUMPED,
+        _ => info.status,
+    })
+}
+
+/// `ioctl(pidfd, PIDFD_GET_INFO)` for the status of a process that whoever it was has reaped, as wait(2) gives it. `None`
+/// before Linux 6.15, and of one that was not reaped yet.
+#[must_use]
+pub fn status_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    /// `struct pidfd_info` in its first version (`linux/pidfd.h`).
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit: i32,
+    }
+    const PIDFD_GET_INFO: Request<Info> = Request::new(0xc040_ff0b);
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
+    ioctl(Fd::from(pidfd), &PIDFD_GET_INFO, &mut info).ok()?;
+    (info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit)
 }

@@ -75,20 +75,12 @@ pub fn spawn(image: Image<'_>, frame: BorrowedFd<'_>, inherit: &[i32], stdio: [i
         #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "pids are below 2^22")]
         0 => Ok((pid as i32, pidfd)),
         refusal => {
-            reap(&pidfd);
+            // It has ended already; that somebody else was faster is as good.
+            let _: Result<i32> = super::owned::wait(std::os::fd::AsFd::as_fd(&pidfd));
             #[expect(clippy::cast_possible_truncation, reason = "packed from two halves below")]
             Err(Fault::new(Call((refusal >> 16) as u16), Errno(refusal as u16)))
         }
     }
-}
-
-/// Waits for a child that has already ended.
-fn reap(pidfd: &OwnedFd) {
-    use std::os::fd::AsFd;
-    const P_PIDFD: usize = 3;
-    const WEXITED: usize = 4;
-    // SAFETY: null pointers tell the kernel to return nothing.
-    let _: Result<usize> = unsafe { special(arch::waitid, [P_PIDFD, Fd::from(pidfd.as_fd()).arg(), 0, WEXITED, 0]) };
 }
 
 extern "C" fn enter(order: usize) -> ! {

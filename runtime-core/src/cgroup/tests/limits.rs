@@ -31,10 +31,10 @@ fn lnx_80_a_checked_limit_below_the_use_is_rejected() {
     let cgroup = place.create("a", json!({ "memory": { "limit": 67_108_864 } }));
     let mut child = place.sleeper("a");
     let plan = place.plan("a", json!({ "memory": { "limit": 4096, "checkBeforeUpdate": true } }));
-    let error = cgroup.update(&plan).expect_err("an error").to_string();
+    let error = create::apply(&cgroup.dir, &plan).expect_err("an error").to_string();
     assert!(error.contains("rejecting memory limit 4096 <= usage "), "{error}");
     assert_eq!(place.read("a/memory.max"), "67108864");
-    cgroup.update(&place.plan("a", json!({ "memory": { "limit": 33_554_432 } }))).expect("updated");
+    create::apply(&cgroup.dir, &place.plan("a", json!({ "memory": { "limit": 33_554_432 } }))).expect("updated");
     assert_eq!(place.read("a/memory.max"), "33554432");
     child.kill().expect("killed");
     child.wait().expect("reaped");
@@ -50,12 +50,14 @@ fn lnx_81_84_cpu_settings_reach_the_kernel() {
         return eprintln!("skipped the rest of lnx_84: no cpu.max.burst");
     }
     // The burst is above the old quota, and accepted once the new one is there.
-    cgroup.update(&place.plan("a", json!({ "cpu": { "quota": 90_000, "burst": 80_000 } }))).expect("updated");
+    create::apply(&cgroup.dir, &place.plan("a", json!({ "cpu": { "quota": 90_000, "burst": 80_000 } })))
+        .expect("updated");
     assert_eq!(
         (place.read("a/cpu.max"), place.read("a/cpu.max.burst")),
         ("90000 100000".to_owned(), "80000".to_owned())
     );
-    cgroup.update(&place.plan("a", json!({ "cpu": { "quota": 20_000, "burst": 10_000 } }))).expect("updated");
+    create::apply(&cgroup.dir, &place.plan("a", json!({ "cpu": { "quota": 20_000, "burst": 10_000 } })))
+        .expect("updated");
     assert_eq!(
         (place.read("a/cpu.max"), place.read("a/cpu.max.burst")),
         ("20000 100000".to_owned(), "10000".to_owned())
