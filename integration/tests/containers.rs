@@ -70,6 +70,7 @@ areas! {
     identity,
     intel_rdt,
     labels,
+    leaks,
     lifecycle,
     logs,
     mount_links,
@@ -100,6 +101,9 @@ areas! {
 }
 
 fn main() -> ExitCode {
+    if let Some(done) = containers::leaks::embedder() {
+        return done;
+    }
     let arguments = Arguments::from_args();
     let (runtime, here) = match Runtime::from_environment().and_then(|runtime| Ok((runtime, Place::here()?))) {
         Ok(found) => found,
