@@ -5,7 +5,6 @@
 use integration::deadline::{limit, within};
 use integration::{Container, Process, Runtime, Snapshot};
 use nix::sys::prctl::set_child_subreaper;
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use runtime_core::{Bundle, CreateOptions, ExecRequest, Host, Plan, Stdio, Store};
 use runtime_init::sys::bpf;
 use serde_json::json;
@@ -211,16 +210,17 @@ fn embedded_life(bundle: &Path, store: &Path, id: &str) -> Vec<u32> {
     let bundle = Bundle::open(bundle).unwrap();
     let plan = Plan::create(&bundle, &Host::probe().unwrap(), &CreateOptions::new(id)).unwrap();
     let container = store.create(id, &plan, Stdio::inherit()).unwrap();
+    let init = container.init().unwrap();
     let mut ids = [0; bpf::MAX_ATTACHED];
-    let cgroup = Path::new(integration::container::CGROUPS).join(cgroup_of(container.pid().unwrap()));
+    let cgroup = Path::new(integration::container::CGROUPS).join(cgroup_of(init.pid()));
     let count = bpf::attached(fs::File::open(cgroup).unwrap().as_fd(), &mut ids).unwrap();
     container.start().unwrap();
-    let mut process = container.process().unwrap();
+    let mut process = container.own_process().unwrap();
     process["args"] = json!(["/bin/true"]);
-    let (further, _) = container.exec(&ExecRequest::new(process), Stdio::inherit()).unwrap();
-    waitid(Id::PIDFd(further.pidfd.as_fd()), WaitPidFlag::WEXITED).unwrap();
+    let further = container.exec(&ExecRequest::new(process), Stdio::inherit()).unwrap();
+    assert_eq!(further.wait().unwrap().and_then(|status| status.code()), Some(0));
     container.kill(nix::libc::SIGKILL).unwrap();
-    waitid(Id::PIDFd(container.pidfd().unwrap()), WaitPidFlag::WEXITED).unwrap();
+    init.wait().unwrap();
     container.delete(false).unwrap();
     ids[..count].to_vec()
 }
