@@ -13,10 +13,15 @@ const PAGE: usize = 4096;
 
 /// All that `file` yields from where it stands.
 pub(crate) fn text_of(file: File) -> io::Result<String> {
-    let mut text = String::with_capacity(PAGE);
+    String::from_utf8(bytes_of(file)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// The same of a file that may hold anything, for example the name of a process.
+pub(crate) fn bytes_of(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(PAGE);
     // `File` itself would ask for the size and the place first.
-    file.take(u64::MAX).read_to_string(&mut text)?;
-    Ok(text)
+    file.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// All of the file at `path`.

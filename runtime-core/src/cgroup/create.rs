@@ -31,10 +31,10 @@ pub(super) fn create(host: &CgroupHost, plan: &CgroupPlan) -> Result<Created> {
         Dir::mount(&host.mount).map_err(|refusal| refusal.step(None, format!("open {}", host.mount.display())))?;
     check_fitness(&root, plan)?;
     let mut made = Made { first: None, depth: 0 };
-    let result = made.directories(&root, plan).and_then(|dir| equip(dir, &made, plan));
+    let result = made.directories(&root, plan).and_then(|dir| equip(dir, plan));
     match result {
         Ok((dir, notes)) => {
-            let cgroup = Cgroup { dir, mount: host.mount.clone(), path: plan.path.clone() };
+            let cgroup = Cgroup { dir, mount: host.mount.clone(), path: plan.path.clone(), fresh: made.is_fresh() };
             Ok(Created { cgroup: Some(cgroup), notes })
         }
         Err(error) => {
@@ -201,30 +201,27 @@ const fn left_out(at: ConfigPath, text: String) -> Note {
     Note { at, text, warn: false }
 }
 
-/// Limits, device program and owner of a cgroup that exists.
-fn equip(dir: Dir, made: &Made, plan: &CgroupPlan) -> Result<(Dir, Vec<Note>)> {
+/// Limits and owner of a cgroup that exists.
+fn equip(dir: Dir, plan: &CgroupPlan) -> Result<(Dir, Vec<Note>)> {
     check_habitable(&dir, plan)?;
     apply(&dir, plan)?;
-    let mut notes = Vec::new();
+    let note = plan.owner.map_or(Ok(None), |uid| delegate(&dir, uid, plan))?;
+    Ok((dir, note.into_iter().collect()))
+}
+
+pub(super) fn restrict_devices(cgroup: &Cgroup, plan: &CgroupPlan) -> Result<Option<Note>> {
+    let Err(problem) = devices::put(cgroup.as_fd(), &plan.devices.program, cgroup.fresh) else { return Ok(None) };
     let at = ConfigPath::new("linux.resources.devices");
-    if let Err(problem) = devices::put(dir.as_fd(), &plan.devices.program, made.is_fresh()) {
-        let what = format!("attach device program of {} rules", plan.devices.rules.len());
-        let mut error = problem.refusal.step(Some(at.clone()), what);
-        error.detail = problem.log;
-        if !(plan.rootless && problem.refusal.errno == Errno::EPERM) {
-            return Err(error.into());
-        }
-        // Without privileges on the host a container can reach no device that its user cannot.
-        let StepError { call, errno, .. } = error;
-        notes.push(left_out(
-            at,
-            format!("not applied, because a rootless caller may not load a device program: {call}: {errno:?}"),
-        ));
+    let what = format!("attach device program of {} rules", plan.devices.rules.len());
+    let mut error = problem.refusal.step(Some(at.clone()), what);
+    error.detail = problem.log;
+    if !(plan.rootless && problem.refusal.errno == Errno::EPERM) {
+        return Err(error.into());
     }
-    if let Some(uid) = plan.owner {
-        notes.extend(delegate(&dir, uid, plan)?);
-    }
-    Ok((dir, notes))
+    // Without privileges on the host a container can reach no device that its user cannot.
+    let StepError { call, errno, .. } = error;
+    let note = format!("not applied, because a rootless caller may not load a device program: {call}: {errno:?}");
+    Ok(Some(left_out(at, note)))
 }
 
 /// Controllers that may be handed on by a cgroup with processes (cgroup-v2.rst, "Threads").

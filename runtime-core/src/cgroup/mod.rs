@@ -26,6 +26,7 @@ pub(crate) use create::Created;
 use fs::{Dir, Refusal, keyed, unless_gone};
 
 use crate::error::{Error, Need, Result, StepError};
+use crate::plan::Note;
 use crate::plan::cgroup::CgroupPlan;
 
 /// What a plan may depend on.
@@ -113,6 +114,8 @@ pub struct Cgroup {
     dir: Dir,
     mount: PathBuf,
     path: String,
+    /// Made here, so that nobody has put anything on it.
+    fresh: bool,
 }
 
 impl AsFd for Cgroup {
@@ -122,14 +125,23 @@ impl AsFd for Cgroup {
 }
 
 impl Cgroup {
-    /// Makes the cgroup of `plan` ready for its first process: directories, controllers, limits, device
-    /// program, owner. After an error the directories that it made are gone again.
+    /// Makes the cgroup of `plan` ready for its first process: directories, controllers, limits, owner.
+    /// After an error the directories that it made are gone again.
     ///
     /// # Errors
     /// [`Error::Step`] with the field that asked; the check that a cgroup is fit for a container
     /// (LNX-53) is a step named `check`.
     pub fn create(host: &CgroupHost, plan: &CgroupPlan) -> Result<Created> {
         create::create(host, plan)
+    }
+
+    /// Lets its processes use the devices of `plan` and no others. Returns a note if that was left out: a caller without
+    /// privileges on the host may not load the program.
+    ///
+    /// # Errors
+    /// [`Error::Step`] with the field, and the verifier's words.
+    pub fn restrict_devices(&self, plan: &CgroupPlan) -> Result<Option<Note>> {
+        create::restrict_devices(self, plan)
     }
 
     /// The cgroup at `path` below the mount; `None` if there is none.
@@ -154,7 +166,7 @@ impl Cgroup {
     fn below(mount: &Path, root: Dir, path: &str) -> Result<Option<Self>> {
         let dir =
             unless_gone(root.descend(path)).map_err(|refusal| refusal.step(None, format!("open cgroup {path}")))?;
-        Ok(dir.map(|dir| Self { dir, mount: mount.to_owned(), path: path.to_owned() }))
+        Ok(dir.map(|dir| Self { dir, mount: mount.to_owned(), path: path.to_owned(), fresh: false }))
     }
 
     /// The cgroup of the process `pid`; `None` if it is gone.

@@ -54,9 +54,12 @@ impl Place {
     }
 
     fn create(&self, below: &str, resources: Value) -> Cgroup {
-        let created = Cgroup::create(&self.host, &self.plan(below, resources)).expect("created");
+        let plan = self.plan(below, resources);
+        let created = Cgroup::create(&self.host, &plan).expect("created");
         assert_eq!(created.notes, []);
-        created.cgroup.expect("a cgroup")
+        let cgroup = created.cgroup.expect("a cgroup");
+        assert_eq!(cgroup.restrict_devices(&plan).expect("restricted"), None);
+        cgroup
     }
 
     fn refusal(&self, below: &str, resources: Value) -> String {
@@ -449,13 +452,16 @@ fn as_rootless_caller(path: String) {
     let place = std::mem::ManuallyDrop::new(Place { host: CgroupHost::probe().expect("a hierarchy"), path });
     let delegated = CgroupPlan { rootless: true, ..place.plan("a/b", json!({})) };
     let created = Cgroup::create(&place.host, &delegated).expect("created");
-    assert_eq!(created.notes.len(), 1);
+    let cgroup = created.cgroup.expect("a cgroup");
+    let note = cgroup.restrict_devices(&delegated).expect("left out").expect("a note").text;
+    assert!(note.contains("may not load a device program: bpf(BPF_PROG_LOAD): EPERM"), "{note}");
+    let privileged = CgroupPlan { rootless: false, ..delegated.clone() };
+    let error = cgroup.restrict_devices(&privileged).expect_err("an error").to_string();
     assert!(
-        created.notes[0].text.contains("may not load a device program: bpf(BPF_PROG_LOAD): EPERM"),
-        "{:?}",
-        created.notes
+        error.starts_with("linux.resources.devices: attach device program of 11 rules: bpf(BPF_PROG_LOAD): EPERM"),
+        "{error}"
     );
-    created.cgroup.expect("a cgroup").remove(SOON).expect("removed");
+    cgroup.remove(SOON).expect("removed");
 
     let elsewhere = CgroupPlan { path: "/cg-test-not-made".to_owned(), ..delegated.clone() };
     let error = Cgroup::create(&place.host, &elsewhere).expect_err("an error").to_string();
@@ -464,11 +470,5 @@ fn as_rootless_caller(path: String) {
     let by_default = CgroupPlan { path_at: None, ..elsewhere };
     let created = Cgroup::create(&place.host, &by_default).expect("without");
     assert!(created.cgroup.is_none() && created.notes[0].text.contains("stays in the caller's"), "{:?}", created.notes);
-    let privileged = CgroupPlan { rootless: false, ..delegated };
-    let error = Cgroup::create(&place.host, &privileged).expect_err("an error").to_string();
-    assert!(
-        error.starts_with("linux.resources.devices: attach device program of 11 rules: bpf(BPF_PROG_LOAD): EPERM"),
-        "{error}"
-    );
     assert!(!place.at("a/b").exists());
 }

@@ -42,6 +42,10 @@ impl Process {
         Self { pid, pidfd, notes: Vec::new() }
     }
 
+    pub(super) fn into_parts(self) -> (i32, OwnedFd) {
+        (self.pid, self.pidfd)
+    }
+
     /// Its number in the pid namespace of the caller. It names the process for as long as nobody has waited for it.
     #[must_use]
     pub const fn pid(&self) -> i32 {

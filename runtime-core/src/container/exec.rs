@@ -64,7 +64,7 @@ impl Container {
     /// [`StateProblem::Status`] for a container that is stopped, or paused unless that is ignored; [`Error::Config`] for
     /// a request that is wrong; what the launch reports.
     pub fn exec(&self, request: &ExecRequest, stdio: Stdio) -> Result<Process> {
-        let sight = self.look(false)?;
+        let sight = self.look()?;
         let runs = match sight.status {
             Status::Created | Status::Running => true,
             Status::Paused => request.ignore_paused,

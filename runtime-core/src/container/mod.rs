@@ -14,7 +14,7 @@ mod state;
 pub(crate) mod store;
 mod undo;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
@@ -47,8 +47,25 @@ const CONFIG: &str = "config.json";
 #[derive(Debug)]
 pub struct Container {
     dir: ContainerDir,
-    /// The first process, in the hands of whoever created it.
-    init: Option<Process>,
+    /// In the hands of whoever created it.
+    made: Option<Made>,
+}
+
+/// What the creator of a container knows about it without looking.
+#[derive(Debug)]
+struct Made {
+    init: Process,
+    record: Record,
+}
+
+impl Made {
+    /// Its first process, while that runs.
+    fn running(&self) -> Result<Option<(i32, OwnedFd)>> {
+        if self.init.ends_within(Duration::ZERO)? {
+            return Ok(None);
+        }
+        Ok(Some(self.init.try_clone()?.into_parts()))
+    }
 }
 
 impl Store {
@@ -74,10 +91,10 @@ impl Store {
     ) -> Result<Container> {
         let (dir, lock) = self.make(id)?;
         match bring_up(&dir, record, config, launch) {
-            Ok(init) => Ok(Container { dir, init: Some(Process::new(init)) }),
+            Ok(made) => Ok(Container { dir, made: Some(made) }),
             Err(error) => {
                 // If this fails too, the record stays for `delete --force`; the first error is the one to tell.
-                let _ = remove(&dir, &lock, false);
+                let _ = remove(&dir, &lock, false, None);
                 Err(error)
             }
         }
@@ -90,7 +107,7 @@ impl Store {
     pub fn load(&self, id: &str) -> Result<Container> {
         let id = ContainerId::new(id)?;
         match self.find(&id)? {
-            Some(dir) if dir.read(state::FILE)?.is_some() => Ok(Container { dir, init: None }),
+            Some(dir) if dir.read(state::FILE)?.is_some() => Ok(Container { dir, made: None }),
             _ => Err(missing(&id)),
         }
     }
@@ -129,7 +146,7 @@ impl Store {
     pub fn delete(&self, id: &str, force: bool) -> Result<Vec<Error>> {
         let id = ContainerId::new(id)?;
         match self.find(&id) {
-            Ok(Some(dir)) => delete(&dir, force),
+            Ok(Some(dir)) => delete(&dir, force, None),
             Ok(None) if force => Ok(Vec::new()),
             Ok(None) => Err(missing(&id)),
             Err(_) if force && self.remove_file(&id)? => Ok(Vec::new()),
@@ -148,8 +165,8 @@ impl Container {
     /// Its first process, if this handle comes from [`Store::create`]: a child of the caller, whose exit status only the
     /// caller can take. Others see [`Self::open_init`].
     #[must_use]
-    pub const fn init(&self) -> Option<&Process> {
-        self.init.as_ref()
+    pub fn init(&self) -> Option<&Process> {
+        self.made.as_ref().map(|made| &made.init)
     }
 
     /// Opens its first process, to watch or signal it from another process than the one that created the container.
@@ -158,7 +175,7 @@ impl Container {
     /// # Errors
     /// As [`Self::state`].
     pub fn open_init(&self) -> Result<Option<Process>> {
-        Ok(self.look(false)?.init.map(|(pid, pidfd)| Process::found(pid, pidfd)))
+        Ok(self.look()?.init.map(|(pid, pidfd)| Process::found(pid, pidfd)))
     }
 
     fn record(&self) -> Result<Record> {
@@ -171,7 +188,7 @@ impl Container {
     /// [`StateProblem::DoesNotExist`] if it has been deleted; [`StateProblem::Record`] or [`StateProblem::Newer`] if what was
     /// recorded cannot be read; [`Error::Step`] if its processes cannot be looked at.
     pub fn state(&self) -> Result<State> {
-        Ok(self.look(false)?.state())
+        Ok(self.look()?.state())
     }
 
     /// Starts the program. It has begun to run when this returns.
@@ -184,7 +201,7 @@ impl Container {
             self.record()?;
             return Err(self.dir.damaged(store::LOCK, "missing"));
         };
-        let sight = self.look(true)?;
+        let sight = look_locked(&self.dir, self.made.as_ref())?.ok_or_else(|| missing(self.dir.id()))?;
         let (Status::Created, Some((_, pidfd))) = (sight.status, &sight.init) else {
             return Err(self.unfit("start", sight.status));
         };
@@ -194,7 +211,7 @@ impl Container {
         let result = launch::start(&self.dir, pidfd.as_fd()).and_then(|()| poststart(&sight));
         if matches!(result, Err(Error::Hook { .. })) {
             // runtime-spec, lifecycle: a failed startContainer or poststart hook ends the container.
-            let _ = remove(&self.dir, &lock, false);
+            let _ = remove(&self.dir, &lock, false, None);
         }
         result
     }
@@ -205,7 +222,7 @@ impl Container {
     /// # Errors
     /// [`StateProblem::Status`] unless it is created, running or paused, or there are such processes.
     pub fn kill(&self, signal: i32) -> Result<()> {
-        let sight = self.look(false)?;
+        let sight = self.look()?;
         let cgroup = match signal {
             SIGKILL if sight.record.shares_pid_namespace => cgroup_of(&sight.record)?,
             _ => None,
@@ -250,7 +267,7 @@ impl Container {
     /// [`StateProblem::Status`] unless it is created or running; [`Error::Step`] if the kernel does not freeze its
     /// cgroup in time, or it has none.
     pub fn pause(&self) -> Result<()> {
-        let sight = self.look(false)?;
+        let sight = self.look()?;
         match sight.status {
             Status::Created | Status::Running => self.cgroup(&sight.record, "pause")?.freeze(KILL_WAIT),
             status => Err(self.unfit("pause", status)),
@@ -262,7 +279,7 @@ impl Container {
     /// # Errors
     /// [`StateProblem::Status`] unless it is paused; [`Error::Step`] as for [`Self::pause`].
     pub fn resume(&self) -> Result<()> {
-        let sight = self.look(false)?;
+        let sight = self.look()?;
         match sight.status {
             Status::Paused => self.cgroup(&sight.record, "resume")?.thaw(KILL_WAIT),
             status => Err(self.unfit("resume", status)),
@@ -283,10 +300,10 @@ impl Container {
     /// [`StateProblem::Newer`]; [`Error::Step`] for what the kernel refuses. What is left then can be
     /// deleted again.
     pub fn delete(&self, force: bool) -> Result<Vec<Error>> {
-        let failed = delete(&self.dir, force)?;
+        let failed = delete(&self.dir, force, self.made.as_ref())?;
         // A zombie of the caller's, unless the caller took its status before.
-        if let Some(init) = &self.init {
-            process::reap(init.as_fd());
+        if let Some(made) = &self.made {
+            process::reap(made.init.as_fd());
         }
         Ok(failed)
     }
@@ -295,9 +312,15 @@ impl Container {
         Error::state(self.id(), StateProblem::Status { verb, status })
     }
 
-    fn look(&self, locked: bool) -> Result<Sight> {
-        look(&self.dir, locked)?.ok_or_else(|| missing(self.dir.id()))
+    fn look(&self) -> Result<Sight> {
+        look(&self.dir, false)?.ok_or_else(|| missing(self.dir.id()))
     }
+}
+
+/// Looks at a container whose lock the caller holds. Then the record is what its creator wrote, and the creator
+/// need not read it again.
+fn look_locked(dir: &ContainerDir, made: Option<&Made>) -> Result<Option<Sight>> {
+    made.map_or_else(|| look(dir, true), |made| Sight::of(dir, made.record.clone(), made.running()?).map(Some))
 }
 
 /// The poststart hooks: the program runs.
@@ -312,36 +335,34 @@ fn bring_up(
     mut record: Record,
     config: &[u8],
     launch: impl FnOnce(&ContainerDir) -> Result<Init>,
-) -> Result<Init> {
+) -> Result<Made> {
     record.write(dir)?;
     let mut undo = Undo::open(dir)?;
-    let existed = cgroup_of(&record)?.is_some();
-    let cgroup = record.cgroup_path.clone().map(if existed { Entry::Members } else { Entry::Cgroup });
+    let existing = cgroup_of(&record)?;
+    let cgroup = record.cgroup_path.clone().map(if existing.is_some() { Entry::Members } else { Entry::Cgroup });
     // Noted is only what can become ours: undoing kills what stands in it. A cgroup in use or frozen is
     // refused by the launch, in the name of the field that chose it.
-    let vacant = is_vacant(&record)?;
+    let vacant = existing.map_or(Ok(true), |cgroup| is_vacant(&cgroup))?;
     if let Some(entry) = cgroup.as_ref().filter(|_| vacant) {
         undo.append(entry)?;
     }
     dir.replace(CONFIG, config)?;
-    let init = launch(dir)?;
+    let mut init = launch(dir)?;
     if let Some(entry) = cgroup.filter(|_| !vacant) {
         // It was vacated between the two looks.
         undo.append(&entry)?;
     }
-    record.init = Some(Identity::of(init.pid, init.pidfd.as_fd())?);
+    record.init = Some(init.identity.take().map_or_else(|| Identity::of(init.pid, init.pidfd.as_fd()), Ok)?);
     record.write(dir)?;
-    Ok(init)
+    Ok(Made { init: Process::new(init), record })
 }
 
-fn is_vacant(record: &Record) -> Result<bool> {
-    match cgroup_of(record)? {
-        Some(cgroup) => Ok(cgroup.pids()?.is_empty() && !cgroup.is_frozen()?),
-        None => Ok(true),
-    }
+fn is_vacant(cgroup: &Cgroup) -> Result<bool> {
+    Ok(cgroup.pids()?.is_empty() && !cgroup.is_frozen()?)
 }
 
-fn delete(dir: &ContainerDir, force: bool) -> Result<Vec<Error>> {
+/// `made` is what its creator knows.
+fn delete(dir: &ContainerDir, force: bool, made: Option<&Made>) -> Result<Vec<Error>> {
     let absent = || if force { Ok(Vec::new()) } else { Err(missing(dir.id())) };
     // A directory that lost its lock file is one that a killed command left.
     let lock = match dir.lock(LOCK_WAIT, OFlag::O_CREAT) {
@@ -349,8 +370,8 @@ fn delete(dir: &ContainerDir, force: bool) -> Result<Vec<Error>> {
         other => other,
     };
     let Some(lock) = lock? else { return absent() };
-    let recorded = if force { check_version(dir)? } else { check_deletable(dir)? };
-    let failed = remove(dir, &lock, force)?;
+    let recorded = if force { check_version(dir)? } else { check_deletable(dir, made)? };
+    let failed = remove(dir, &lock, force, made)?;
     if recorded { Ok(failed) } else { absent() }
 }
 
@@ -362,8 +383,8 @@ fn check_version(dir: &ContainerDir) -> Result<bool> {
     }
 }
 
-fn check_deletable(dir: &ContainerDir) -> Result<bool> {
-    let Some(sight) = look(dir, true)? else { return Ok(false) };
+fn check_deletable(dir: &ContainerDir, made: Option<&Made>) -> Result<bool> {
+    let Some(sight) = look_locked(dir, made)? else { return Ok(false) };
     match sight.status {
         Status::Created | Status::Stopped => Ok(true),
         status @ (Status::Creating | Status::Running | Status::Paused) => {
@@ -377,9 +398,9 @@ fn check_deletable(dir: &ContainerDir) -> Result<bool> {
 ///
 /// The poststop hooks run when nothing but the directory is left. One that fails does not stop the others or the
 /// deletion (D4); the failures are returned, as is what a forced deletion could not read.
-fn remove(dir: &ContainerDir, lock: &Lock, force: bool) -> Result<Vec<Error>> {
+fn remove(dir: &ContainerDir, lock: &Lock, force: bool, made: Option<&Made>) -> Result<Vec<Error>> {
     // A damaged record has no hooks to run; force goes on without.
-    let record = Record::read(dir).ok().flatten();
+    let record = made.map_or_else(|| Record::read(dir).ok().flatten(), |made| Some(made.record.clone()));
     let unread = undo::replay(dir, record.as_ref(), force)?;
     dir.remove_all(&[undo::FILE, state::FILE], lock)?;
     let Some(record) = record else { return Ok(unread.into_iter().collect()) };

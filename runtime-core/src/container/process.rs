@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -13,12 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use procfs::process::Process;
-use procfs::{ProcError, ProcResult};
+use procfs::FromRead;
+use procfs::process::Stat;
 use runtime_init::sys::owned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Errno, Error, Result, StepError};
+use crate::pseudo;
 
 /// `PID_FS_MAGIC`: since Linux 6.9 every process has one inode in this filesystem for as long as the
 /// machine is up. Before, all pidfds share the inode of anon_inodefs, which tells nothing.
@@ -61,6 +64,11 @@ impl Identity {
         if self.boot != boot_id()? {
             return Ok(None);
         }
+        self.open_of_this_boot()
+    }
+
+    /// The same for one that is known to be of the present boot.
+    pub(super) fn open_of_this_boot(&self) -> Result<Option<OwnedFd>> {
         let Some(pidfd) = open(self.pid)? else { return Ok(None) };
         if self.inode.is_some() && self.inode != inode(self.pid, pidfd.as_fd())? {
             return Ok(None);
@@ -79,7 +87,7 @@ impl Identity {
 /// # Errors
 /// [`Error::Step`] if `/proc/sys/kernel/random/boot_id` cannot be read.
 pub fn boot_id() -> Result<String> {
-    let id = crate::pseudo::read("/proc/sys/kernel/random/boot_id");
+    let id = pseudo::read("/proc/sys/kernel/random/boot_id");
     id.map(|id| id.trim().to_owned()).map_err(|error| {
         StepError::io(None, "identify the boot", "read /proc/sys/kernel/random/boot_id", &error).into()
     })
@@ -141,11 +149,17 @@ pub fn reap(pidfd: BorrowedFd<'_>) {
 
 /// Whether process `pid` runs (is no zombie) and its start time; `None` if there is none.
 fn stat(pid: i32) -> Result<Option<(bool, u64)>> {
-    let read = || -> ProcResult<_> { Process::new(pid)?.stat() };
-    match read() {
+    let refused =
+        |error: &io::Error| StepError::io(None, format!("identify process {pid}"), "read /proc/PID/stat", error);
+    let text = match File::open(format!("/proc/{pid}/stat")).and_then(pseudo::bytes_of) {
+        Ok(text) => text,
+        // ESRCH: it ended between the two calls.
+        Err(error) if matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH)) => return Ok(None),
+        Err(error) => return Err(refused(&error).into()),
+    };
+    match Stat::from_read(text.as_slice()) {
         Ok(stat) => Ok(Some((!matches!(stat.state, 'Z' | 'X' | 'x'), stat.starttime))),
-        Err(ProcError::NotFound(_)) => Ok(None),
-        Err(error) => Err(proc_error(&format!("identify process {pid}"), "read /proc/PID/stat", &error)),
+        Err(error) => Err(refused(&io::Error::new(io::ErrorKind::InvalidData, error)).into()),
     }
 }
 
@@ -160,18 +174,6 @@ fn inode(pid: i32, pidfd: BorrowedFd<'_>) -> Result<Option<u64>> {
 
 fn refused(pid: i32, call: &'static str, errno: Errno) -> Error {
     StepError::host(None, format!("identify process {pid}"), call, errno).into()
-}
-
-fn proc_error(doing: &str, call: &'static str, error: &ProcError) -> Error {
-    let errno = match error {
-        ProcError::PermissionDenied(_) => Errno::EACCES,
-        ProcError::NotFound(_) => Errno::ENOENT,
-        ProcError::Io(io, _) => return StepError::io(None, doing, call, io).into(),
-        _ => Errno::EIO,
-    };
-    let mut step = StepError::host(None, doing, call, errno);
-    step.detail = Some(error.to_string());
-    step.into()
 }
 
 #[cfg(test)]

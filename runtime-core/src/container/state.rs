@@ -215,6 +215,18 @@ pub(super) struct Sight {
 }
 
 impl Sight {
+    /// What the container of `record` is doing, whose first process is `init`, if it runs.
+    pub fn of(dir: &ContainerDir, record: Record, init: Option<(i32, OwnedFd)>) -> Result<Self> {
+        let Some((pid, pidfd)) = init else { return Ok(Self { record, status: Status::Stopped, init: None }) };
+        match live_status(dir, &record) {
+            // Its end, and a deletion after it, may take away what is being looked at.
+            Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => {
+                Ok(Self { record, status: Status::Stopped, init: None })
+            }
+            status => Ok(Self { record, status: status?, init: Some((pid, pidfd)) }),
+        }
+    }
+
     pub fn state(&self) -> State {
         self.record.state(self.status, self.init.as_ref().map_or(0, |(pid, _)| *pid))
     }
@@ -238,14 +250,7 @@ pub(super) fn look(dir: &ContainerDir, locked: bool) -> Result<Option<Sight>> {
         Some(identity) => identity.open_verified()?.map(|pidfd| (identity.pid, pidfd)),
         None => None,
     };
-    let Some((pid, pidfd)) = init else { return Ok(Some(Sight { record, status: Status::Stopped, init: None })) };
-    match live_status(dir, &record) {
-        // Its end, and a deletion after it, may take away what is being looked at.
-        Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => {
-            Ok(Some(Sight { record, status: Status::Stopped, init: None }))
-        }
-        status => Ok(Some(Sight { record, status: status?, init: Some((pid, pidfd)) })),
-    }
+    Sight::of(dir, record, init).map(Some)
 }
 
 /// The process of a container in the making, which only the undo record knows.

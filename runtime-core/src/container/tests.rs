@@ -24,7 +24,7 @@ fn launched(dir: &ContainerDir, child: &Child) -> Result<Init> {
     let pid = i32::try_from(child.id()).unwrap();
     let pidfd = process::open(pid)?.unwrap();
     Undo::open(dir)?.append(&Entry::process(&Identity::of(pid, pidfd.as_fd())?))?;
-    Ok(Init { pid, pidfd, notes: Vec::new() })
+    Ok(Init { pid, pidfd, notes: Vec::new(), identity: None })
 }
 
 fn create(store: &Store, name: &str, child: &Child) -> Container {
@@ -397,7 +397,9 @@ fn restless_process() {
     let store = Store::open(root).unwrap();
     let me = i32::try_from(std::process::id()).unwrap();
     loop {
-        let launch = |_: &ContainerDir| Ok(Init { pid: me, pidfd: process::open(me)?.unwrap(), notes: Vec::new() });
+        let launch = |_: &ContainerDir| {
+            Ok(Init { pid: me, pidfd: process::open(me)?.unwrap(), notes: Vec::new(), identity: None })
+        };
         store.create_with(&id("x"), test_record(&id("x")), b"{}", launch).unwrap().delete(true).unwrap();
     }
 }

@@ -243,7 +243,7 @@ fn remove_group(path: &str) -> Result<()> {
 }
 
 fn end_process(dir: &ContainerDir, identity: &Identity) -> Result<()> {
-    let Some(pidfd) = identity.open_verified()? else { return Ok(()) };
+    let Some(pidfd) = identity.open_of_this_boot()? else { return Ok(()) };
     process::send(pidfd.as_fd(), SIGKILL)?;
     if !process::ended(pidfd.as_fd(), KILL_WAIT)? {
         return Err(Error::state(dir.id().as_str(), StateProblem::Lingers { waited: KILL_WAIT }));

@@ -65,6 +65,8 @@ pub(crate) struct Init {
     pub pidfd: OwnedFd,
     /// What only the launch could find out.
     pub notes: Vec<Note>,
+    /// What tells it from every other process, if that was asked for on the way.
+    pub identity: Option<Identity>,
 }
 
 /// Carries out `plan` up to the point at which init waits for [`start`].
@@ -129,6 +131,8 @@ struct Launch<'a> {
     gates: Option<Gates>,
     usher: Option<OwnedFd>,
     init: Option<Init>,
+    /// What tells that process from every other one, for the container's record.
+    identity: Option<Identity>,
     cgroup: Option<Cgroup>,
     /// The top of init's own copy of the host's mounts, while sources are looked up in it.
     top: Option<OwnedFd>,
@@ -162,6 +166,7 @@ impl<'a> Launch<'a> {
             gates: None,
             usher: None,
             init: None,
+            identity: None,
             cgroup,
             target: None,
             top: None,
@@ -185,7 +190,7 @@ impl<'a> Launch<'a> {
         }
         let none = || StepError::host(None, "create", "plan without a birth", nix::errno::Errno::EINVAL);
         let init = self.init.ok_or_else(none)?;
-        Ok(Init { notes: self.notes, ..init })
+        Ok(Init { notes: self.notes, identity: self.identity, ..init })
     }
 
     /// A terminal needs somebody who holds its other side, and the other way round.
@@ -201,10 +206,15 @@ impl<'a> Launch<'a> {
     fn carry_out(&mut self, step: &HostStep) -> Result<()> {
         match step {
             // The container's directory did the first; the others are part of the line above them.
-            HostStep::Record | HostStep::CgroupWrite(_) | HostStep::CgroupDevices => Ok(()),
+            HostStep::Record | HostStep::CgroupWrite(_) => Ok(()),
             HostStep::Cgroup => {
                 let created = Cgroup::create(&self.plan.host.cgroup, &self.plan.cgroup)?;
                 (self.cgroup, self.notes) = (created.cgroup, created.notes);
+                Ok(())
+            }
+            HostStep::CgroupDevices => {
+                let Some(cgroup) = &self.cgroup else { return Ok(()) };
+                self.notes.extend(cgroup.restrict_devices(&self.plan.cgroup)?);
                 Ok(())
             }
             HostStep::Open(slot) => self.descriptors.open(*slot),
@@ -388,8 +398,9 @@ impl<'a> Launch<'a> {
         if let Some(dir) = self.dir {
             let identity = Identity::of(pid, pidfd.as_fd())?;
             Undo::open(dir)?.append(&Entry::process(&identity))?;
+            self.identity = Some(identity);
         }
-        let earlier = self.init.replace(Init { pid, pidfd, notes: Vec::new() });
+        let earlier = self.init.replace(Init { pid, pidfd, notes: Vec::new(), identity: None });
         if let Some(parent) = earlier.map(|init| init.pidfd).or_else(|| self.usher.take()) {
             reap(parent.as_fd());
         }

@@ -18,6 +18,10 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
     // Host, before there is a process.
     p.host(HostStep::Record); //          before the first side effect, so that it can be undone
     cgroup(p); //                         limits exist before the first process does
+    let hooked = hooks::any(p, hooks::Phase::CreateContainer);
+    if hooked {
+        p.host(HostStep::CgroupDevices); // before the first program that is not ours: such a hook
+    }
     namespaces::open(p)?; //              with the caller's rights
     rootfs::open(p)?; //                  before anything of the container is looked at
     mounts::open(p)?; //                  the same for every source
@@ -25,6 +29,9 @@ pub(super) fn order(p: &mut Draft<'_>) -> Result<()> {
 
     // The usher: outside, with the caller's rights.
     p.init(Step::ResetInherited {}); //   an embedder's descriptors never meet names of the container (CVE-2024-21626)
+    if !hooked {
+        p.host(HostStep::CgroupDevices); // meanwhile: the kernel takes its time to check the program
+    }
     process::oom_score(p)?; //            inherited over birth; lowering it needs the caller's rights
     mounts::hold_user_namespaces(p); //   by the caller's rights: what maps the ids of mounts
     namespaces::join(p)?; //              host-owned namespaces cannot be joined from a new user namespace
@@ -73,5 +80,4 @@ fn cgroup(p: &mut Draft<'_>) {
         let at = p.cgroup.writes[index].at.clone();
         p.host_for(&at, HostStep::CgroupWrite(index));
     }
-    p.host(HostStep::CgroupDevices);
 }

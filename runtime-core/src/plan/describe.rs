@@ -34,7 +34,7 @@ impl Plan {
             HostStep::Cgroup => format!("make cgroup {}", self.cgroup.path),
             HostStep::CgroupWrite(index) => format!("  {}", self.cgroup.writes[*index]),
             HostStep::CgroupDevices => {
-                format!("  {} device rules, as a program", self.cgroup.devices.rules.len())
+                format!("{} device rules, as a program", self.cgroup.devices.rules.len())
             }
             HostStep::Open(slot) => format!("open {}", self.slot_name(*slot)),
             HostStep::Spawn => "start init, outside".to_owned(),

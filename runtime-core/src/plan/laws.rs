@@ -247,6 +247,16 @@ fn privileges_fall_in_order(plan: &Plan) {
     assert!(matches!(plan.steps().last(), Some(Step::Execute { .. })), "{plan}");
 }
 
+/// The device rules hold before any program runs in the cgroup that is not ours.
+fn devices_are_restricted_in_time(plan: &Plan) {
+    let restricted = only(plan, |act| *act == Act::Host(HostStep::CgroupDevices)).expect("device rules");
+    let spawned = only(plan, |act| *act == Act::Host(HostStep::Spawn)).expect("a start");
+    let ready = only(plan, |act| *act == Act::Host(HostStep::Release(Gate::Ready))).expect("a gate");
+    let waits = only(plan, |act| matches!(act, Act::Init(Step::WaitForStart { .. }))).expect("init waits for start");
+    let hook = plan.lines[..waits].iter().any(|line| matches!(line.act, Act::Init(Step::Hook { .. })));
+    assert!(restricted < if hook { spawned } else { ready }, "{plan}");
+}
+
 /// What every container gets of the host, so that no field of the configuration has to have asked for it.
 const fn host_does_anyway(step: &HostStep) -> bool {
     matches!(
@@ -391,6 +401,7 @@ fn check(plan: &Plan, spec: &Value) {
     the_root_closes_behind(plan);
     the_terminal_is_the_containers(plan, spec);
     privileges_fall_in_order(plan);
+    devices_are_restricted_in_time(plan);
     tables_hold_what_steps_name(plan);
     the_frame_says_the_same(plan);
     columns_fit_a_terminal(plan);

@@ -125,11 +125,11 @@ pub(crate) enum SlotUse {
 pub(crate) enum HostStep {
     /// Write down what may have to be undone.
     Record,
-    /// Make the cgroup, write its limits, attach the device program.
+    /// Make the cgroup and write its limits.
     Cgroup,
     /// One of these writes; carried out with the line above it.
     CgroupWrite(usize),
-    /// The device rules; carried out with the line above it.
+    /// Attach the device rules to it, as a program.
     CgroupDevices,
     /// Open what a slot stands for.
     Open(Slot),
