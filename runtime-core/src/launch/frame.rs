@@ -110,12 +110,6 @@ impl Frame {
         }
     }
 
-    /// Hooks have still to run after `start`.
-    pub fn has_start_hooks(&self) -> bool {
-        let Some(reader) = self.reader() else { return false };
-        (self.step()..reader.steps()).any(|index| matches!(reader.step(index), Some(Step::Hook { .. })))
-    }
-
     /// Leaves a filter in the late data. `false` if there is no room for it.
     #[must_use]
     pub fn set_filter(&mut self, program: &[u64]) -> bool {

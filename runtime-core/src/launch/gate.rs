@@ -17,6 +17,7 @@ use nix::sys::socket::{
 use runtime_init::Gate;
 use runtime_init::sys::owned::adopt_received;
 
+use super::patience::Patience;
 use crate::error::{Result, StepError};
 
 /// The host's end.
@@ -42,12 +43,17 @@ impl Gates {
         Ok((Self { socket: ours, standing: None }, inits))
     }
 
-    /// The pid and pidfd of the process that was just born; `None` if the one that should bear it is gone.
+    /// The pid and pidfd of the process that was just born; `None` if `bearer`, who should tell so, is gone.
     ///
-    /// The newborn runs beside the one that bore it, and may stand at its first gate before its birth is told.
-    pub fn born(&mut self, patience: Duration) -> Result<Option<(i32, OwnedFd)>> {
+    /// The newborn runs beside the one that bore it, and may stand at its first gate before its birth is told. It holds the
+    /// same end of the pair, so that only its bearer's own end shows that nobody will tell.
+    pub fn born(&mut self, bearer: BorrowedFd<'_>, patience: Patience<'_>) -> Result<Option<(i32, OwnedFd)>> {
         loop {
-            match self.receive(patience)? {
+            if !patience.until(|limit| any_readable([self.socket.as_fd(), bearer], limit)) {
+                return Ok(None);
+            }
+            // What it told before its end is there by now.
+            match self.receive(Patience { limit: Duration::ZERO, frame: None })? {
                 Some(Message::Born(pid, pidfd)) => return Ok(Some((pid, pidfd))),
                 Some(Message::Gate(gate, fd)) if self.standing.is_none() => self.standing = Some((gate, fd)),
                 _ => return Ok(None),
@@ -56,7 +62,7 @@ impl Gates {
     }
 
     /// Whether init stands at `gate`, waiting for it to come; `false` if it is gone or silent.
-    pub fn reached(&mut self, gate: Gate, patience: Duration) -> Result<bool> {
+    pub fn reached(&mut self, gate: Gate, patience: Patience<'_>) -> Result<bool> {
         if self.standing.is_none()
             && let Some(Message::Gate(reached, fd)) = self.receive(patience)?
         {
@@ -92,12 +98,12 @@ impl Gates {
     }
 
     /// Waits until init has closed its end, or is silent for too long.
-    pub fn closed(&mut self, patience: Duration) -> Result<()> {
+    pub fn closed(&mut self, patience: Patience<'_>) -> Result<()> {
         self.receive(patience).map(drop)
     }
 
-    fn receive(&self, patience: Duration) -> Result<Option<Message>> {
-        if !readable(self.socket.as_fd(), patience) {
+    fn receive(&self, patience: Patience<'_>) -> Result<Option<Message>> {
+        if !patience.until(|limit| readable(self.socket.as_fd(), limit)) {
             return Ok(None);
         }
         let mut bytes = [0; 8];
@@ -139,12 +145,17 @@ fn read(bytes: &[u8], fd: Option<OwnedFd>) -> Message {
 }
 
 /// Whether `fd` becomes readable, or its other end goes away, in time.
-pub(super) fn readable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
-    let deadline = Instant::now() + patience;
+pub(super) fn readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    any_readable([fd], limit)
+}
+
+fn any_readable<const N: usize>(fds: [BorrowedFd<'_>; N], limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+        match poll(&mut fds, timeout) {
             Ok(0) => return false,
             Err(Errno::EINTR) => {}
             _ => return true,

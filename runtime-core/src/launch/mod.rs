@@ -14,6 +14,7 @@ mod id_maps;
 mod listener;
 mod net_devices;
 mod netlink;
+mod patience;
 mod rdt;
 mod report;
 mod start;
@@ -42,6 +43,7 @@ use frame::{Frame, Phase};
 use gate::Gates;
 use listener::Agent;
 use net_devices::Moved;
+use patience::{PATIENCE, Patience, UNLIMITED};
 
 pub(crate) use hooks::run as run_hooks;
 pub(crate) use start::start;
@@ -49,12 +51,6 @@ pub use stdio::{Master, Stdio, Terminal, WindowSize, window_size};
 
 /// The program that carries out init's column; `build.rs` made it.
 const INIT: &[u8] = include_bytes!(env!("RUNTIME_INIT_IMAGE"));
-
-/// How long init is waited for at one point. It only works there: whatever takes longer is stuck.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Hooks have deadlines of their own, if the configuration gives them any; a wait for them ends when init does.
-const UNLIMITED: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// A container's first process, as its creator knows it.
 #[derive(Debug)]
@@ -142,7 +138,7 @@ struct Launch<'a> {
     target: Option<Target<'a>>,
     /// Who gets the filter's listener.
     agent: Option<Agent>,
-    /// How long init is waited for at one point.
+    /// How long init may stay at one step.
     patience: Duration,
     /// Network devices that have left the host.
     net_devices: Option<Moved>,
@@ -155,8 +151,6 @@ struct Launch<'a> {
 impl<'a> Launch<'a> {
     fn new(plan: &'a Plan, dir: Option<&'a ContainerDir>, stdio: Stdio, cgroup: Option<Cgroup>) -> Self {
         let descriptors = Descriptors::new(plan);
-        // While init runs hooks of its own, it takes as long as they do.
-        let hooks = plan.steps().any(|step| matches!(step, runtime_init::Step::Hook { .. }));
         Self {
             plan,
             dir,
@@ -172,7 +166,7 @@ impl<'a> Launch<'a> {
             top: None,
             user_namespaces: Vec::new(),
             agent: None,
-            patience: if hooks { UNLIMITED } else { PATIENCE },
+            patience: PATIENCE,
             net_devices: None,
             groups: Vec::new(),
             notes: Vec::new(),
@@ -366,7 +360,14 @@ impl<'a> Launch<'a> {
     }
 
     fn gates(&mut self) -> Result<&mut Gates> {
-        self.gates.as_mut().ok_or_else(|| StepError::host(None, "use a gate", "plan", nix::errno::Errno::EINVAL).into())
+        self.patient_gates().map(|(gates, _)| gates)
+    }
+
+    /// The gates, and the patience with which to wait at them.
+    fn patient_gates(&mut self) -> Result<(&mut Gates, Patience<'_>)> {
+        let patience = Patience { limit: self.patience, frame: self.frame.as_ref() };
+        let none = || StepError::host(None, "use a gate", "plan", nix::errno::Errno::EINVAL);
+        Ok((self.gates.as_mut().ok_or_else(none)?, patience))
     }
 
     fn spawn(&mut self) -> Result<()> {
@@ -392,31 +393,42 @@ impl<'a> Launch<'a> {
 
     /// Takes the pidfd of the process that was born, writes it down, and reaps the process that bore it.
     fn born(&mut self) -> Result<()> {
-        let patience = self.patience;
-        let message = self.gates()?.born(patience)?;
-        let Some((pid, pidfd)) = message else { return Err(self.failure()) };
+        let (pid, pidfd) = self.newborn()?;
         if let Some(dir) = self.dir {
             let identity = Identity::of(pid, pidfd.as_fd())?;
             Undo::open(dir)?.append(&Entry::process(&identity))?;
             self.identity = Some(identity);
         }
         let earlier = self.init.replace(Init { pid, pidfd, notes: Vec::new(), identity: None });
-        if let Some(parent) = earlier.map(|init| init.pidfd).or_else(|| self.usher.take()) {
-            reap(parent.as_fd());
+        if let Some(bearer) = earlier.map(|init| init.pidfd).or_else(|| self.usher.take()) {
+            // Its end is all that it has left to do, and not worth a deadline.
+            kill(bearer.as_fd());
+            reap(bearer.as_fd());
         }
         Ok(())
     }
 
+    /// The process that the usher tells of, or the process born before.
+    fn newborn(&mut self) -> Result<(i32, OwnedFd)> {
+        let patience = Patience { limit: self.patience, frame: self.frame.as_ref() };
+        let bearer = self.init.as_ref().map(|init| &init.pidfd).or(self.usher.as_ref());
+        let told = match (&mut self.gates, bearer) {
+            (Some(gates), Some(bearer)) => gates.born(bearer.as_fd(), patience)?,
+            _ => None,
+        };
+        told.ok_or_else(|| self.failure())
+    }
+
     /// Waits until init stands at `gate`.
     fn reach(&mut self, gate: Gate) -> Result<()> {
-        let patience = self.patience;
-        if self.gates()?.reached(gate, patience)? { Ok(()) } else { Err(self.failure()) }
+        let (gates, patience) = self.patient_gates()?;
+        if gates.reached(gate, patience)? { Ok(()) } else { Err(self.failure()) }
     }
 
     /// Waits until init has closed its end of the gate: right before it waits for `start`, or by its `execve`.
     fn finished(&mut self, phase: Phase) -> Result<()> {
-        let patience = self.patience;
-        self.gates()?.closed(patience)?;
+        let (gates, patience) = self.patient_gates()?;
+        gates.closed(patience)?;
         let there = self.frame.as_ref().is_some_and(|frame| frame.phase() == phase && frame.fault().is_none());
         if there { Ok(()) } else { Err(self.failure()) }
     }

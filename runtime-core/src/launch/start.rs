@@ -12,7 +12,8 @@ use nix::sys::stat::fstat;
 
 use super::descriptors::FIFO;
 use super::frame::{Frame, Phase};
-use super::{PATIENCE, UNLIMITED, report};
+use super::patience::{PATIENCE, Patience};
+use super::report;
 use crate::at::ConfigPath;
 use crate::container::ContainerDir;
 use crate::error::{Error, Result, StepError, StepRef};
@@ -30,9 +31,9 @@ pub fn start(dir: &ContainerDir, init: BorrowedFd<'_>) -> Result<()> {
     if !fstat(&fifo).is_ok_and(|found| found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFIFO) {
         return Err(dir.damaged(FIFO, "not a fifo"));
     }
-    let hooks = frame.has_start_hooks();
     nix::unistd::write(&fifo, &[0]).map_err(|errno| StepError::host(None, "start the program", "write", errno))?;
-    let answered = wait(fifo.as_fd(), init, if hooks { UNLIMITED } else { PATIENCE });
+    let patience = Patience { limit: PATIENCE, frame: Some(&frame) };
+    let answered = patience.until(|limit| wait(fifo.as_fd(), init, limit));
     match frame.fault() {
         Some(fault) => Err(report::reported(last_line(&frame), fault, &frame)),
         None if answered && frame.phase() == Phase::Exec => Ok(()),
@@ -41,8 +42,8 @@ pub fn start(dir: &ContainerDir, init: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Waits until init has no end of the fifo any more: it has executed the program, or ended.
-fn wait(fifo: BorrowedFd<'_>, init: BorrowedFd<'_>, patience: Duration) -> bool {
-    let deadline = Instant::now() + patience;
+fn wait(fifo: BorrowedFd<'_>, init: BorrowedFd<'_>, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);

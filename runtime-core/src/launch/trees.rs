@@ -15,7 +15,7 @@ use runtime_init::sys::mount::{MountAttr, attr, set_attr};
 use runtime_init::sys::owned::openat2;
 use runtime_init::{Errno as RawErrno, Fault, Gate, Slot};
 
-use super::{Launch, PATIENCE, id_maps, refused};
+use super::{Launch, id_maps, refused};
 use crate::error::{Result, StepError};
 use crate::plan::SlotUse;
 
@@ -23,7 +23,7 @@ impl Launch<'_> {
     /// Writes the maps of one more user namespace and keeps it. The usher holds its process until then.
     pub(super) fn hold_user_namespace(&mut self, index: usize) -> Result<()> {
         let Some(wanted) = self.plan.mount_maps.get(index) else { return Err(lacking("a map").into()) };
-        let Some((pid, _)) = self.gates()?.born(PATIENCE)? else { return Err(self.failure()) };
+        let (pid, _) = self.newborn()?;
         id_maps::write(&wanted.maps, pid, &wanted.at)?;
         self.user_namespaces.push(user_namespace_of(pid)?);
         self.gates()?.release(Gate::Mapped)
