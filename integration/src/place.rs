@@ -70,6 +70,8 @@ pub enum Need {
     Strace,
     /// The program `unshare`.
     Unshare,
+    /// The sysctl `vm.memfd_noexec`, with which the execution of memory files is forbidden.
+    MemfdNoexec,
     /// The program `setpriv`.
     Setpriv,
     /// The cgroup controller cpuset.
@@ -119,6 +121,7 @@ impl Need {
             Need::Ip => program("ip"),
             Need::Strace => program("strace").or_else(no_working_strace),
             Need::Unshare => program("unshare"),
+            Need::MemfdNoexec => file("/proc/sys/vm/memfd_noexec", "no sysctl vm.memfd_noexec (Linux 6.3)"),
             Need::Setpriv => program("setpriv"),
             Need::Cpuset => controller("cpuset"),
             Need::Hugetlb => controller("hugetlb"),

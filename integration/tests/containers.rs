@@ -68,6 +68,7 @@ areas! {
     hooks,
     id_mapped_mounts,
     identity,
+    init_image,
     intel_rdt,
     labels,
     leaks,

@@ -29,6 +29,9 @@ pub struct Globals {
     /// Directory with the containers' records; without it /run/runtime, or $XDG_RUNTIME_DIR/runtime for users other than root
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// Installed init to begin processes with, where memory files may not be executed (sysctl vm.memfd_noexec, IPE, fapolicyd)
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
     /// File to append errors and warnings to; errors are written on standard error as well
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -93,7 +96,7 @@ pub enum Command {
     Plan(PlanArgs),
     /// Print what this runtime supports as JSON
     Features,
-    /// Write man pages and shell completions
+    /// Write what a package installs: man pages, shell completions, and the program of --init
     #[command(hide = true)]
     Generate(GenerateArgs),
 }

@@ -184,6 +184,12 @@ fn lower(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
+impl From<Need> for Error {
+    fn from(what: Need) -> Self {
+        Self::Host { what }
+    }
+}
+
 impl From<StepError> for Error {
     fn from(error: StepError) -> Self {
         Self::Step(Box::new(error))
@@ -384,14 +390,24 @@ pub enum Need {
     #[error("--no-pivot needs the mount points of procfs and sysfs: plan it with Host::with_kernel_mounts")]
     KernelMounts,
     /// Leave to execute a memory file.
-    #[error("init cannot be executed from a memory file: {call}: {errno:?}; {remedy}")]
+    #[error(
+        "init cannot be executed from a memory file: {call}: {:?}; set the sysctl vm.memfd_noexec to 0 or 1, or allow it in \
+         the security policy of the caller, or use an installed copy of init (--init FILE, InitImage::open)",
+        Errno::from_raw(*errno)
+    )]
     MemfdExec {
-        /// What was refused.
+        /// What was refused: `memfd_create` or `execveat`.
         call: &'static str,
-        /// With what.
-        errno: Errno,
-        /// What helps, or where to look.
-        remedy: &'static str,
+        /// With what: a number as in errno(3).
+        errno: i32,
+    },
+    /// An installed init that can be used.
+    #[error("init {}: {problem}", .path.display())]
+    Init {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// A program of the host.
     #[error("{program} is not installed in /usr/bin, /usr/sbin, /bin, /sbin or PATH: {purpose}")]

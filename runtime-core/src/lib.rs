@@ -50,14 +50,14 @@ pub use container::{Container, ExecRequest, Process, State, Status, Store};
 pub use error::{Death, Error, Need, Problem, Result, Side, StateProblem, StepError, StepRef};
 pub use features::features;
 pub use host::Host;
-pub use launch::{Master, Stdio, Terminal, WindowSize, window_size};
+pub use launch::{InitImage, Master, Stdio, Terminal, WindowSize, window_size};
 pub use plan::{CreateOptions, Note, Plan};
 pub use template::spec_template;
 
 /// Every handle may be used by any thread, and by several at once.
 const _: () = {
     const fn shared<T: Send + Sync + 'static>() {}
-    shared::<(Store, Container, Process, Bundle, Host, Plan)>();
+    shared::<(Store, InitImage, Container, Process, Bundle, Host, Plan)>();
     shared::<(CreateOptions, ExecRequest, Stdio, Master, Terminal, State)>();
     shared::<Error>();
 };

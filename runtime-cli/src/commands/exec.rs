@@ -30,7 +30,8 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
     // Early: whoever wrote the file may remove it as soon as we say anything.
     let given = args.process.as_deref().map(process::read).transpose()?;
     refuse_what_is_missing(args)?;
-    let container = root::container(context.globals.root.as_deref(), &args.id)?;
+    let store = root::open(context.globals.root.as_deref())?.ok_or_else(|| root::missing(&args.id))?;
+    let container = store.with_init(context.init()?).load(&args.id)?;
     let mut object = match given {
         Some(object) => process::unchanged(object, args)?,
         None => process::changed(container.own_process()?, args)?,

@@ -20,7 +20,7 @@ mod version;
 
 use std::io::Write;
 
-use runtime_core::Note;
+use runtime_core::{InitImage, Note};
 use serde::Serialize;
 
 use crate::args::{Command, Globals};
@@ -39,6 +39,13 @@ pub struct Context {
     pub globals: Globals,
     /// Where warnings go.
     pub log: Log,
+}
+
+impl Context {
+    /// Where the bytes of init come from.
+    fn init(&self) -> Result<InitImage> {
+        Ok(self.globals.init.as_deref().map_or(Ok(InitImage::memory()), InitImage::open)?)
+    }
 }
 
 /// Carries out a command and returns the code to exit with.

@@ -45,7 +45,7 @@ pub fn make(args: &NewContainer, detached: bool, context: &Context) -> Result<Ne
             context.log.debug(format!("seccomp filter flags: {flags}"));
         }
     }
-    let store = root::open_for_new(context.globals.root.as_deref())?;
+    let store = root::open_for_new(context.globals.root.as_deref())?.with_init(context.init()?);
     let (stdio, joint) = tty::streams(passed.stdio, bundle.terminal(), detached, args.console_socket.as_deref())?;
     let container = store.create(&args.id, &plan, stdio)?;
     let init = container.init().ok_or_else(|| Failure::new("the first process of the new container is unknown"))?;

@@ -82,7 +82,7 @@ impl Container {
         let cgroup = cgroup(&sight, *pid, request.cgroup.as_deref())?;
         let into_frozen = request.ignore_paused;
         let target = Target { dir: &self.dir, state: sight.state(), init: pidfd.as_fd(), cgroup, into_frozen };
-        match launch::exec(&plan, target, stdio) {
+        match launch::exec(&plan, target, stdio, &self.image) {
             Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => Err(self.unfit("exec in", Status::Stopped)),
             other => {
                 let mut init = other?;

@@ -32,7 +32,7 @@ pub(crate) use undo::{Entry, Undo};
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result, StateProblem, StepError};
 use crate::id::ContainerId;
-use crate::launch::{self, Init, Stdio};
+use crate::launch::{self, Init, InitImage, Stdio};
 use crate::plan::hooks::Phase;
 use crate::plan::{Hook, Plan};
 use state::{Sight, look};
@@ -47,6 +47,7 @@ const CONFIG: &str = "config.json";
 #[derive(Debug)]
 pub struct Container {
     dir: ContainerDir,
+    image: InitImage,
     /// In the hands of whoever created it.
     made: Option<Made>,
 }
@@ -79,7 +80,7 @@ impl Store {
         let id = ContainerId::new(id)?;
         let outline = plan.record();
         let record = Record::new(&id, &outline);
-        self.create_with(&id, record, outline.config_json, |dir| launch::create(plan, dir, stdio))
+        self.create_with(&id, record, outline.config_json, |dir| launch::create(plan, dir, stdio, &self.image))
     }
 
     fn create_with(
@@ -91,7 +92,7 @@ impl Store {
     ) -> Result<Container> {
         let (dir, lock) = self.make(id)?;
         match bring_up(&dir, record, config, launch) {
-            Ok(made) => Ok(Container { dir, made: Some(made) }),
+            Ok(made) => Ok(Container { dir, image: self.image.clone(), made: Some(made) }),
             Err(error) => {
                 // If this fails too, the record stays for `delete --force`; the first error is the one to tell.
                 let _ = remove(&dir, &lock, false, None);
@@ -107,7 +108,9 @@ impl Store {
     pub fn load(&self, id: &str) -> Result<Container> {
         let id = ContainerId::new(id)?;
         match self.find(&id)? {
-            Some(dir) if dir.read(state::FILE)?.is_some() => Ok(Container { dir, made: None }),
+            Some(dir) if dir.read(state::FILE)?.is_some() => {
+                Ok(Container { dir, image: self.image.clone(), made: None })
+            }
             _ => Err(missing(&id)),
         }
     }

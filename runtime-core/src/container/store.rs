@@ -23,6 +23,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use crate::error::{Errno, Error, Result, StateProblem, StepError};
 use crate::id::ContainerId;
+use crate::launch::InitImage;
 
 /// How long a command waits for another one that works on the same container.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -36,6 +37,7 @@ const DIRECTORIES: Mode = Mode::from_bits_truncate(0o700);
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    pub(super) image: InitImage,
 }
 
 impl Store {
@@ -58,7 +60,13 @@ impl Store {
             Ok(found) if !found.is_dir() => refuse("not a directory".to_owned()),
             _ => io(&root, "create", "mkdir", &error),
         })?;
-        Ok(Self { root })
+        Ok(Self { root, image: InitImage::memory() })
+    }
+
+    /// The same store, for containers whose processes begin with this init.
+    #[must_use]
+    pub fn with_init(self, image: InitImage) -> Self {
+        Self { image, ..self }
     }
 
     /// The absolute path of the root directory.

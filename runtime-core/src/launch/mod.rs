@@ -11,6 +11,7 @@ pub(crate) mod frame;
 mod gate;
 mod hooks;
 mod id_maps;
+mod image;
 mod listener;
 mod net_devices;
 mod netlink;
@@ -28,13 +29,13 @@ use std::time::{Duration, Instant};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use runtime_init::sys::owned::{pidfd_getfd, pidfd_send_signal};
 use runtime_init::sys::process::{prlimit, set_io_priority, set_scheduler};
-use runtime_init::sys::spawn::{Image, spawn};
-use runtime_init::{Errno as RawErrno, Fault, Gate};
+use runtime_init::sys::spawn::spawn;
+use runtime_init::{Fault, Gate};
 
 use crate::at::ConfigPath;
 use crate::cgroup::Cgroup;
 use crate::container::{ContainerDir, Entry, Identity, Record, State, Status, Undo};
-use crate::error::{Error, Need, Result, StepError};
+use crate::error::{Error, Result, StepError};
 use crate::plan::hooks::Phase as HookPhase;
 use crate::plan::{Act, HostStep, Note, Plan};
 use crate::seccomp::Profile;
@@ -46,11 +47,9 @@ use net_devices::Moved;
 use patience::{PATIENCE, Patience, UNLIMITED};
 
 pub(crate) use hooks::run as run_hooks;
+pub use image::InitImage;
 pub(crate) use start::start;
 pub use stdio::{Master, Stdio, Terminal, WindowSize, window_size};
-
-/// The program that carries out init's column; `build.rs` made it.
-const INIT: &[u8] = include_bytes!(env!("RUNTIME_INIT_IMAGE"));
 
 /// A container's first process, as its creator knows it.
 #[derive(Debug)]
@@ -70,8 +69,8 @@ pub(crate) struct Init {
 /// # Errors
 /// What the plan refuses, what the kernel refused on either side, and init's death. No process is left then; what is on
 /// disk or in the cgroup tree is in the undo record of `dir`.
-pub(crate) fn create(plan: &Plan, dir: &ContainerDir, stdio: Stdio) -> Result<Init> {
-    Launch::new(plan, Some(dir), stdio, None).run()
+pub(crate) fn create(plan: &Plan, dir: &ContainerDir, stdio: Stdio, image: &InitImage) -> Result<Init> {
+    Launch::new(plan, Some(dir), stdio, image).run()
 }
 
 /// The container that one more process is for.
@@ -93,9 +92,10 @@ pub(crate) struct Target<'a> {
 ///
 /// # Errors
 /// As [`create`]. No process is left then.
-pub(crate) fn exec(plan: &Plan, mut target: Target<'_>, stdio: Stdio) -> Result<Init> {
+pub(crate) fn exec(plan: &Plan, mut target: Target<'_>, stdio: Stdio, image: &InitImage) -> Result<Init> {
     let (cgroup, into_frozen) = (target.cgroup.take(), target.into_frozen);
-    let mut launch = Launch::new(plan, None, stdio, cgroup);
+    let mut launch = Launch::new(plan, None, stdio, image);
+    launch.cgroup = cgroup;
     launch.target = Some(target);
     if into_frozen {
         launch.patience = UNLIMITED;
@@ -122,6 +122,7 @@ struct Launch<'a> {
     /// The container's directory, where its creation leaves something; none for one more process.
     dir: Option<&'a ContainerDir>,
     stdio: Stdio,
+    image: &'a InitImage,
     descriptors: Descriptors<'a>,
     frame: Option<Frame>,
     gates: Option<Gates>,
@@ -149,19 +150,20 @@ struct Launch<'a> {
 }
 
 impl<'a> Launch<'a> {
-    fn new(plan: &'a Plan, dir: Option<&'a ContainerDir>, stdio: Stdio, cgroup: Option<Cgroup>) -> Self {
+    fn new(plan: &'a Plan, dir: Option<&'a ContainerDir>, stdio: Stdio, image: &'a InitImage) -> Self {
         let descriptors = Descriptors::new(plan);
         Self {
             plan,
             dir,
             stdio,
+            image,
             descriptors,
             frame: None,
             gates: None,
             usher: None,
             init: None,
             identity: None,
-            cgroup,
+            cgroup: None,
             target: None,
             top: None,
             user_namespaces: Vec::new(),
@@ -381,8 +383,8 @@ impl<'a> Launch<'a> {
         let frame = Frame::lay_out(self.plan, self.dir, &self.descriptors.numbers(), inits_end.as_raw_fd())?;
         let mut inherit = self.descriptors.open_numbers();
         inherit.push(inits_end.as_raw_fd());
-        let spawned = spawn(Image::Memory(INIT), frame.file(), &inherit, self.stdio.numbers());
-        let (_, usher) = spawned.map_err(not_started)?;
+        let spawned = spawn(self.image.image(), frame.file(), &inherit, self.stdio.numbers());
+        let (_, usher) = spawned.map_err(|fault| self.image.not_started(fault))?;
         // From here on only init holds them: its end of the gate closing means that it is gone.
         drop(inits_end);
         self.descriptors.close();
@@ -437,7 +439,12 @@ impl<'a> Launch<'a> {
     fn failure(&mut self) -> Error {
         let status = self.end();
         match &self.frame {
-            Some(frame) => report::failure(self.plan, frame, status, self.cgroup.as_ref(), self.patience),
+            Some(frame) => {
+                let exited = frame.step() == 0 && matches!(status, Some(WaitStatus::Exited(..)));
+                let foreign = self.image.not_ours().filter(|_| exited);
+                foreign
+                    .unwrap_or_else(|| report::failure(self.plan, frame, status, self.cgroup.as_ref(), self.patience))
+            }
             None => StepError::host(None, "start init", "spawn", nix::errno::Errno::ESRCH).into(),
         }
     }
@@ -481,15 +488,4 @@ fn reap(process: BorrowedFd<'_>) -> Option<WaitStatus> {
 fn refused(doing: impl Into<String>, fault: Fault) -> StepError {
     let call = runtime_init::sys::name(fault.call).unwrap_or("system call");
     StepError::host(None, doing, call, nix::errno::Errno::from_raw(fault.errno()))
-}
-
-fn not_started(fault: Fault) -> Error {
-    let call = runtime_init::sys::name(fault.call).unwrap_or("system call");
-    let denied = fault.is(RawErrno::ACCES) || fault.is(RawErrno::PERM);
-    if denied && matches!(call, "memfd_create" | "execveat") {
-        let errno = nix::errno::Errno::from_raw(fault.errno());
-        let remedy = "set the sysctl vm.memfd_noexec to 0 or 1, or allow it in the security policy of the caller";
-        return Error::Host { what: Need::MemfdExec { call, errno, remedy } };
-    }
-    refused("start init", fault).into()
 }
