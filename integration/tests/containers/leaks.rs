@@ -217,7 +217,7 @@ fn embedded_life(bundle: &Path, store: &Path, id: &str) -> Vec<u32> {
     container.start().unwrap();
     let mut process = container.own_process().unwrap();
     process["args"] = json!(["/bin/true"]);
-    let further = container.exec(&ExecRequest::new(process), Stdio::inherit()).unwrap();
+    let further = container.exec(&ExecRequest::from_process(process), Stdio::inherit()).unwrap();
     assert_eq!(further.wait().unwrap().and_then(|status| status.code()), Some(0));
     container.kill(nix::libc::SIGKILL).unwrap();
     init.wait().unwrap();

@@ -42,7 +42,7 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
         // The program finds its terminal with the size of the caller's.
         object["consoleSize"] = json!({"height": size.rows, "width": size.columns});
     }
-    let mut request = ExecRequest::new(object);
+    let mut request = ExecRequest::from_process(object);
     request.cgroup = args.cgroup.clone();
     request.ignore_paused = args.ignore_paused;
     request.plain_lines = !args.detach && tty::plain_lines();

@@ -5,7 +5,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::state::Sight;
 use super::{CONFIG, Container, Process, Status, cgroup_of, process};
@@ -20,7 +20,7 @@ use crate::plan::{CreateOptions, Plan};
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ExecRequest {
-    /// An object like `process` of `config.json`.
+    /// An object like `process` of `config.json`, or after [`ExecRequest::new`] what is to differ from the container's own.
     pub process: Value,
     /// A cgroup below the container's; none for the container's own.
     pub cgroup: Option<String>,
@@ -30,18 +30,48 @@ pub struct ExecRequest {
     pub pass_fds: Vec<u32>,
     /// As [`CreateOptions::plain_lines`].
     pub plain_lines: bool,
+    /// What `process` does not say is as in the container's own.
+    like_own: bool,
 }
 
 impl ExecRequest {
-    /// Executes what `process`, an object like that of `config.json`, describes.
+    /// Executes the program and arguments `args` as the container's own program was: with its user, capabilities, environment,
+    /// working directory, limits and all other settings, but without a terminal. What is set in [`Self::process`] replaces
+    /// the setting of that name.
+    ///
+    /// ```
+    /// # use runtime_core::ExecRequest;
+    /// # use serde_json::json;
+    /// let mut request = ExecRequest::new(["ps", "-o", "pid,args"]);
+    /// request.process["user"] = json!({ "uid": 1000, "gid": 1000 });
+    /// ```
     #[must_use]
-    pub fn new(process: Value) -> Self {
+    pub fn new(args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let args: Vec<String> = args.into_iter().map(Into::into).collect();
+        Self { process: json!({ "args": args, "terminal": false }), like_own: true, ..Self::default() }
+    }
+
+    /// Executes what `process`, an object like that of `config.json`, describes in full. Only labels, scheduling and I/O
+    /// priority are those of the container's own process where it says nothing.
+    #[must_use]
+    pub fn from_process(process: Value) -> Self {
         Self { process, ..Self::default() }
+    }
+
+    /// The process to be executed beside `own`.
+    fn process(&self, own: &Value) -> Value {
+        let (true, Some(own), Some(changes)) = (self.like_own, own.as_object(), self.process.as_object()) else {
+            return inherited(self.process.clone(), own);
+        };
+        let mut process = own.clone();
+        process.extend(changes.clone());
+        process.into()
     }
 }
 
 impl Container {
-    /// The `process` of the configuration that the container was created with; null if it had none.
+    /// The `process` of the configuration that the container was created with, to make an [`ExecRequest`] from; null if it had
+    /// none.
     ///
     /// # Errors
     /// [`StateProblem::Record`] if the saved configuration cannot be read.
@@ -57,9 +87,6 @@ impl Container {
     /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs. With it comes
     /// what is worth knowing about its plan.
     ///
-    /// What the request's process does not say of labels, scheduling and I/O priority is as in the configuration that the
-    /// container was created with.
-    ///
     /// # Errors
     /// [`StateProblem::Status`] for a container that is stopped, or paused unless that is ignored; [`Error::Config`] for
     /// a request that is wrong; what the launch reports.
@@ -72,7 +99,7 @@ impl Container {
         };
         let (true, Some((pid, pidfd))) = (runs, &sight.init) else { return Err(self.unfit("exec in", sight.status)) };
         let mut config = self.saved_config()?;
-        config["process"] = inherited(request.process.clone(), &config["process"]);
+        config["process"] = request.process(&config["process"]);
         let bundle = Bundle::parse(sight.record.bundle.clone(), config.to_string().into_bytes())?;
         let mut options = CreateOptions::new(self.id());
         options.pass_fds.clone_from(&request.pass_fds);
@@ -146,4 +173,22 @@ fn absent(path: &str) -> Error {
         path,
         "a cgroup below the container's that is there: no such file or directory",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_differs_from_the_containers_own_process_in_what_it_says() {
+        let own =
+            json!({ "args": ["sh"], "terminal": true, "cwd": "/a", "user": { "uid": 7 }, "apparmorProfile": "p" });
+        let mut request = ExecRequest::new(["ps", "-e"]);
+        request.process["user"] = json!({ "uid": 8 });
+        let expected = json!({ "args": ["ps", "-e"], "terminal": false, "cwd": "/a", "user": { "uid": 8 }, "apparmorProfile": "p" });
+        assert_eq!(request.process(&own), expected);
+        let whole = ExecRequest::from_process(json!({ "args": ["ps"], "cwd": "/" }));
+        assert_eq!(whole.process(&own), json!({ "args": ["ps"], "cwd": "/", "apparmorProfile": "p" }));
+        assert_eq!(ExecRequest::new(["ps"]).process(&Value::Null), json!({ "args": ["ps"], "terminal": false }));
+    }
 }
