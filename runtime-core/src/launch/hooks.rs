@@ -88,13 +88,30 @@ fn watch(mut child: Child, hook: &Hook, reader: OwnedFd) -> Result<(), String> {
     let mut problem = match (in_time, status.code(), status.signal()) {
         (false, ..) => "it did not end within its timeout and was killed".to_owned(),
         (_, Some(code), _) => format!("exit status {code}"),
-        (_, _, signal) => format!("signal {}", signal.unwrap_or(0)),
+        (_, _, signal) => signaled(signal.unwrap_or(0)),
     };
     let text = String::from_utf8_lossy(&output.kept);
     if !text.trim().is_empty() {
         problem.push_str(&format!(", output: {}", text.trim()));
     }
     Err(problem)
+}
+
+/// An end by a signal, in the words of signal(7) where the kernel sends it for a fault, or a limit.
+pub(super) fn signaled(number: i32) -> String {
+    let words = match Signal::try_from(number) {
+        Ok(Signal::SIGILL) => "illegal instruction",
+        Ok(Signal::SIGABRT) => "aborted",
+        Ok(Signal::SIGBUS) => "bus error",
+        Ok(Signal::SIGFPE) => "floating point exception",
+        Ok(Signal::SIGKILL) => "killed",
+        Ok(Signal::SIGSEGV) => "segmentation fault",
+        Ok(Signal::SIGSYS) => "bad system call",
+        Ok(Signal::SIGXCPU) => "CPU time limit exceeded",
+        Ok(other) => other.as_str(),
+        Err(_) => return format!("signal {number}"),
+    };
+    format!("signal {number}: {words}")
 }
 
 struct Output {
@@ -143,4 +160,15 @@ fn ready(text: BorrowedFd<'_>, process: BorrowedFd<'_>, open: bool, timeout: Pol
     }
     let any = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
     [asked.get(1).is_some_and(any), any(&asked[0])]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_by_a_signal_is_told_in_words() {
+        let told = [31, 9, 10, 40].map(signaled);
+        assert_eq!(told, ["signal 31: bad system call", "signal 9: killed", "signal 10: SIGUSR1", "signal 40"]);
+    }
 }

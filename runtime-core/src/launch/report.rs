@@ -41,7 +41,7 @@ fn hook(phase: u32, index: u32, fault: Fault, output: Option<String>) -> Error {
     let low = fault.aux & 0xff;
     let mut problem = match fault.aux & !0xff {
         hooks::EXITED => format!("exit status {low}"),
-        hooks::SIGNALED => format!("signal {low}"),
+        hooks::SIGNALED => super::hooks::signaled(i32::try_from(low).unwrap_or(0)),
         hooks::TIMED_OUT => "it did not end within its timeout and was killed".to_owned(),
         _ => format!("execve: {:?}", Errno::from_raw(fault.errno())),
     };
