@@ -21,19 +21,24 @@ impl ConfigPath {
     /// The field `name` of the object at this path.
     #[must_use]
     pub fn field(&self, name: &str) -> Self {
-        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() { Self(name.to_owned()) } else { self.longer(".", name, "") }
     }
 
     /// Element `index` of the list at this path.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        self.longer("[", &index.to_string(), "]")
     }
 
     /// The member `key` of the map at this path; unlike a field, the key is the user's word.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key:?}]", self.0))
+        self.longer("[", &format!("{key:?}"), "]")
+    }
+
+    /// Every line of a plan has such a path, which `format!` would take longer to make than all else about the line.
+    fn longer(&self, before: &str, part: &str, behind: &str) -> Self {
+        Self([&self.0, before, part, behind].concat())
     }
 
     /// The text of the path; empty for the whole document.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
@@ -28,8 +29,8 @@ pub struct Host {
     pub known_capabilities: u64,
     /// The cgroup2 hierarchy.
     pub cgroup: CgroupHost,
-    /// The caller's environment, `NAME=value`, for hooks that have none of their own.
-    pub environment: Vec<std::ffi::OsString>,
+    /// The caller's environment, names and values, for hooks that have none of their own.
+    pub environment: Vec<(OsString, OsString)>,
     /// Where procfs and sysfs are mounted, which only `--no-pivot` needs: see [`Host::with_kernel_mounts`].
     pub kernel_mounts: Option<Vec<PathBuf>>,
     /// AppArmor is enabled.
@@ -49,18 +50,19 @@ impl Host {
     pub fn probe() -> Result<Self> {
         let status = read("/proc/self/status")?;
         let mask = |name| hexadecimal(&status, name);
-        let (permitted, bounding) = (mask("CapPrm:")?, mask("CapBnd:")?);
+        let (permitted, bounding) = (mask("\nCapPrm:")?, mask("\nCapBnd:")?);
         let last: u32 = read("/proc/sys/kernel/cap_last_cap")?.trim().parse().map_err(|_| not_proc("cap_last_cap"))?;
+        let initial_user_namespace = read("/proc/self/uid_map")?.split_whitespace().eq(["0", "0", "4294967295"]);
         Ok(Self {
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
-            privileged: mask("CapEff:")? & CAP_SYS_ADMIN != 0,
-            initial_user_namespace: read("/proc/self/uid_map")?.split_whitespace().eq(["0", "0", "4294967295"]),
-            setgroups_denied: read("/proc/self/setgroups")?.trim() == "deny",
+            privileged: mask("\nCapEff:")? & CAP_SYS_ADMIN != 0,
+            initial_user_namespace,
+            setgroups_denied: !initial_user_namespace && read("/proc/self/setgroups")?.trim() == "deny",
             capabilities: permitted & bounding,
             known_capabilities: u64::MAX >> (63 - last.min(63)),
             cgroup: CgroupHost::probe()?,
-            environment: environment(),
+            environment: std::env::vars_os().collect(),
             kernel_mounts: None,
             apparmor: fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y")),
             selinux: selinux(),
@@ -84,15 +86,6 @@ fn selinux() -> bool {
     there && fs::read("/proc/self/attr/current").is_ok_and(|label| !label.starts_with(b"kernel\0"))
 }
 
-fn environment() -> Vec<std::ffi::OsString> {
-    let entry = |(mut name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        name.push("=");
-        name.push(value);
-        name
-    };
-    std::env::vars_os().map(entry).collect()
-}
-
 fn not_proc(what: &str) -> crate::Error {
     crate::Error::Host { what: Need::Procfs(what.to_owned()) }
 }
@@ -101,9 +94,10 @@ fn read(path: &str) -> Result<String> {
     crate::pseudo::read(path).map_err(|e| not_proc(&format!("{path}: {e}")))
 }
 
+/// The line of `/proc/PID/status` that begins with `name`; the newline in front of it cannot be in the process's name.
 fn hexadecimal(status: &str, name: &str) -> Result<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix(name));
-    value.and_then(|v| u64::from_str_radix(v.trim(), 16).ok()).ok_or_else(|| not_proc(name))
+    let value = status.split_once(name).and_then(|(_, rest)| rest.lines().next());
+    value.and_then(|v| u64::from_str_radix(v.trim(), 16).ok()).ok_or_else(|| not_proc(name.trim()))
 }
 
 /// Mount points of procfs and sysfs in a mountinfo text, deepest first.

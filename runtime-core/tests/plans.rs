@@ -26,7 +26,7 @@ fn privileged() -> Host {
     host.cgroup.mount = "/sys/fs/cgroup".into();
     host.cgroup.own = "/system.slice/engine.service".to_owned();
     host.cgroup.controllers = set("cpuset cpu io memory hugetlb pids rdma misc");
-    host.environment = vec!["PATH=/usr/bin:/bin".into()];
+    host.environment = vec![("PATH".into(), "/usr/bin:/bin".into())];
     host.kernel_mounts = Some(["/bundle/rootfs/proc", "/sys", "/proc"].map(PathBuf::from).into());
     host.apparmor = true;
     host

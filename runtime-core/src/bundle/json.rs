@@ -8,6 +8,7 @@ use std::fmt;
 use oci_spec::runtime::{Capability, Spec};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use super::{invalid_json, place};
@@ -83,11 +84,12 @@ impl<'de> Visitor<'de> for StrictVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(name) = object.next_key::<String>()? {
-            if members.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("the name {name:?} is given twice")));
-            }
-            let Strict(value) = object.next_value()?;
-            members.insert(name, value);
+            match members.entry(name) {
+                Entry::Vacant(free) => free.insert(object.next_value::<Strict>()?.0),
+                Entry::Occupied(taken) => {
+                    return Err(A::Error::custom(format_args!("the name {:?} is given twice", taken.key())));
+                }
+            };
         }
         Ok(Value::Object(members))
     }
@@ -98,8 +100,11 @@ const SETS: [&str; 5] = ["bounding", "effective", "inheritable", "permitted", "a
 /// Takes capabilities out that this version does not know: they are a warning, not an error (D5).
 pub(super) fn drop_unknown_capabilities(raw: &mut Value) -> Vec<String> {
     let mut unknown = BTreeSet::new();
-    for set in SETS {
-        let Some(Value::Array(names)) = raw.pointer_mut(&format!("/process/capabilities/{set}")) else { continue };
+    let sets = raw.get_mut("process").and_then(|process| process.get_mut("capabilities"));
+    for (_, names) in
+        sets.and_then(Value::as_object_mut).into_iter().flatten().filter(|(set, _)| SETS.contains(&set.as_str()))
+    {
+        let Value::Array(names) = names else { continue };
         names.retain(|name: &Value| {
             let known = Capability::deserialize(name).is_ok();
             if let (Value::String(name), false) = (name, known) {
@@ -188,9 +193,9 @@ const LISTS: [&str; 35] = [
 fn has_unusual_list(value: &Value, usual: bool) -> bool {
     match value {
         Value::Array(items) => !usual || items.iter().any(|item| has_unusual_list(item, false)),
-        Value::Object(members) => {
-            members.iter().any(|(name, member)| has_unusual_list(member, LISTS.binary_search(&name.as_str()).is_ok()))
-        }
+        Value::Object(members) => members.iter().any(|(name, member)| {
+            has_unusual_list(member, member.is_array() && LISTS.binary_search(&name.as_str()).is_ok())
+        }),
         _ => false,
     }
 }

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Hook as Given, Spec};
@@ -192,7 +194,10 @@ fn environment(p: &Draft<'_>, phase: Phase, hook: &Hook) -> Vec<Vec<u8>> {
         (None, Phase::StartContainer) => {
             bytes(p.process().and_then(|process| process.env().as_deref()).unwrap_or_default())
         }
-        (None, _) => p.host.environment.iter().map(|e| e.as_encoded_bytes().to_vec()).collect(),
+        (None, _) => {
+            let entry = |(name, value): &(OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+            p.host.environment.iter().map(entry).collect()
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use runtime_init::Text;
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Texts {
     bytes: Vec<u8>,
-    known: HashMap<Vec<u8>, Text>,
+    known: BTreeMap<Vec<u8>, Text>,
 }
 
 impl Texts {

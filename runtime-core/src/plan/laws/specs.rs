@@ -43,7 +43,7 @@ pub(super) fn any_machine() -> impl Strategy<Value = Machine> {
                 capabilities: caps,
                 known_capabilities: u64::MAX >> 23,
                 cgroup,
-                environment: vec!["PATH=/usr/bin:/bin".into()],
+                environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
                 kernel_mounts: Some(vec!["/bundle/rootfs/proc".into(), "/sys".into(), "/proc".into()]),
                 apparmor: !v1,
                 selinux: v1,
