@@ -62,7 +62,11 @@ fn nodes(p: &Draft<'_>) -> Result<Vec<Node>> {
     let mut nodes = Vec::new();
     let configured = p.linux().and_then(|l| l.devices().as_deref()).unwrap_or_default();
     for (index, device) in configured.iter().enumerate() {
-        nodes.push(configured_node(p, device, ConfigPath::new("linux.devices").index(index))?);
+        let node = configured_node(p, device, ConfigPath::new("linux.devices").index(index))?;
+        // Always a link at last. Engines list it among all devices of the host, and over a bound one no link could be made.
+        if node.path != "/dev/ptmx" {
+            nodes.push(node);
+        }
     }
     for (path, major, minor) in DEFAULT {
         if !nodes.iter().any(|n| n.path == path) {
