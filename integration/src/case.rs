@@ -75,12 +75,23 @@ pub struct Peers {
 impl Peers {
     /// The list for this runtime; empty for ours.
     pub fn of(name: Name) -> Peers {
-        let (file, text) = match name {
+        Peers::read(match name {
             Name::Ours => ("", ""),
             Name::Naive => ("peers/naive.txt", include_str!("../peers/naive.txt")),
             Name::Runc => ("peers/runc.txt", include_str!("../peers/runc.txt")),
             Name::Crun => ("peers/crun.txt", include_str!("../peers/crun.txt")),
-        };
+        })
+    }
+
+    /// The list for this runtime behind the engines.
+    pub fn behind_engines(name: Name) -> Peers {
+        Peers::read(match name {
+            Name::Runc => ("peers/engines.txt", include_str!("../peers/engines.txt")),
+            _ => ("", ""),
+        })
+    }
+
+    fn read((file, text): (&'static str, &'static str)) -> Peers {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let reasons = lines.map(|line| line.split_once(char::is_whitespace).unwrap_or((line, ""))).collect();
         Peers { file, reasons }

@@ -1,7 +1,8 @@
 //! Tests of an OCI runtime's binary in real containers.
 //!
 //! Everything a test needs to build a bundle, call the binary under test, look into the container
-//! and compare the host before and after. The tests themselves are in `tests/containers/`.
+//! and compare the host before and after. The tests themselves are in `tests/containers/`,
+//! those with engines in `tests/engines/`.
 #![forbid(unsafe_code)]
 
 pub mod agent;
@@ -11,6 +12,8 @@ pub mod canary;
 pub mod case;
 pub mod container;
 pub mod deadline;
+pub mod engine;
+pub mod harness;
 pub mod hooks;
 pub mod host;
 pub mod mountinfo;
@@ -27,6 +30,7 @@ pub use canary::{Canary, Racer};
 pub use case::{Case, Test, group};
 pub use container::Container;
 pub use deadline::until;
+pub use engine::{Engine, Kept};
 pub use host::Snapshot;
 pub use place::{Need, Place};
 pub use process::Process;

@@ -11,6 +11,8 @@ pub enum Place {
     Any,
     /// A machine with the cgroup controllers cpu, io, memory and pids.
     Full,
+    /// A machine with containerd, Docker and Podman, all with the runtime under test: what hack/engines makes.
+    Engines,
 }
 
 impl Place {
@@ -21,7 +23,8 @@ impl Place {
         match std::env::var("PLACE").as_deref() {
             Ok("native") => Ok(Place::Any),
             Ok("uml" | "full") => Ok(Place::Full),
-            Ok(other) => Err(format!("PLACE={other}: expected native, uml or full")),
+            Ok("engines") => Ok(Place::Engines),
+            Ok(other) => Err(format!("PLACE={other}: expected native, uml, full or engines")),
             Err(_) => {
                 let has = |name: &str| controllers.split_whitespace().any(|word| word == name);
                 let full = ["cpu", "io", "memory", "pids"].into_iter().all(has);
@@ -32,8 +35,12 @@ impl Place {
 
     /// Why a test for this place cannot run in `here`.
     pub fn missing(self, here: Place) -> Option<String> {
-        let absent = self == Place::Full && here == Place::Any;
-        absent.then(|| "no cgroup controllers cpu, io, memory, pids: run it in user-mode Linux".to_string())
+        let reason = match (self, here) {
+            (Place::Full, Place::Any) => "no cgroup controllers cpu, io, memory, pids: run it in user-mode Linux",
+            (Place::Engines, Place::Any | Place::Full) => "no engines: run it by hack/engines",
+            _ => return None,
+        };
+        Some(reason.to_string())
     }
 }
 

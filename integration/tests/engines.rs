@@ -1,0 +1,40 @@
+//! Runs every test in `engines/`: containerd, Docker and Podman with the binary named by `RUNTIME`.
+//!
+//! hack/engines makes the machine for it: `PLACE=engines`. What Debian's runc fails is in `peers/engines.txt`.
+#![forbid(unsafe_code)]
+
+#[macro_use(areas, cases)]
+extern crate integration;
+
+use integration::case::Peers;
+use integration::harness;
+use std::process::ExitCode;
+
+/// Tests that are the same with Docker and with Podman: the name with each, and the test.
+macro_rules! with_both {
+    ($($docker:ident, $podman:ident: $test:ident;)+) => {
+        $(
+            fn $docker(_: &integration::Runtime) {
+                $test(integration::Engine::Docker);
+            }
+
+            fn $podman(_: &integration::Runtime) {
+                $test(integration::Engine::Podman);
+            }
+        )+
+    };
+}
+
+areas! { engines:
+    containerd,
+    docker,
+    errors,
+    isolation,
+    life,
+    podman,
+    streams,
+}
+
+fn main() -> ExitCode {
+    harness::run(all(), Peers::behind_engines)
+}
