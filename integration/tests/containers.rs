@@ -32,6 +32,7 @@ areas! { containers:
     devices,
     engine_configs,
     environment,
+    event_trace,
     exec,
     features,
     features_hold,

@@ -41,6 +41,9 @@ pub struct Globals {
     /// Log what is done as well
     #[arg(long)]
     pub debug: bool,
+    /// File to write a trace to: each step of the host, of the usher and of init, for ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Have systemd make the cgroup (not supported yet); commands on an existing container go by its record instead
     #[arg(long)]
     pub systemd_cgroup: bool,

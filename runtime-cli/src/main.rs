@@ -17,6 +17,7 @@ mod phrases;
 mod pid_file;
 mod pidfd_socket;
 mod root;
+mod trace;
 mod tty;
 
 use std::error::Error as _;
@@ -31,6 +32,7 @@ use crate::argv::Argv;
 use crate::commands::Context;
 use crate::log::Log;
 use crate::phrases::Failure;
+use crate::trace::Trace;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -104,7 +106,15 @@ fn serve(name: &str, parsed: Parsed, argv: &Argv, log: &Log) -> Result<u8, Failu
     };
     match cli.command {
         Some(command) if !cli.globals.version => {
-            commands::run(&command, &Context { globals: cli.globals, log: log.clone() })
+            let trace = Trace::new(cli.globals.trace.clone());
+            let context = Context { globals: cli.globals, log: log.clone(), trace };
+            let result = commands::run(&command, &context);
+            let words = argv.words.as_deref().unwrap_or_default().join(" ".as_ref());
+            let error = result.as_ref().err().map(ToString::to_string);
+            let written = context.trace.finish(&words.to_string_lossy(), error.as_deref());
+            // The command has done what it had to, or says itself why not.
+            written.unwrap_or_else(|problem| log.warning(&problem));
+            result
         }
         _ => {
             commands::print(&commands::version(name));

@@ -42,6 +42,7 @@ mod plan;
 mod pseudo;
 mod seccomp;
 mod template;
+mod trace;
 
 pub use at::ConfigPath;
 pub use bundle::Bundle;
@@ -53,6 +54,7 @@ pub use host::Host;
 pub use launch::{InitImage, Master, Stdio, Terminal, WindowSize, window_size};
 pub use plan::{CreateOptions, Note, Plan};
 pub use template::spec_template;
+pub use trace::{Event, Role};
 
 /// Every handle may be used by any thread, and by several at once.
 const _: () = {

@@ -49,7 +49,11 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
     request.pass_fds = stdio.passed();
     let signals = if args.detach { None } else { Some(Signals::hold()?) };
     let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
-    let process = container.exec(&request, stdio)?;
+    let process = if context.trace.is_on() {
+        container.exec_traced(&request, stdio, &mut |event| context.trace.note(&event))?
+    } else {
+        container.exec(&request, stdio)?
+    };
     let sent = pidfd_socket.send("setns", process.as_fd());
     let relay = sent
         .and_then(|()| write_pid(args, &process))
@@ -59,7 +63,7 @@ fn execute(args: &ExecArgs, context: &Context) -> Result<u8> {
     super::warn_of(process.notes(), context);
     let Some(signals) = signals else { return Ok(0) };
     let caller = Caller { signals: &signals, relay: relay.as_ref(), log: &context.log };
-    foreground::wait_for_further(&process, caller)
+    context.trace.span("wait for its end", || foreground::wait_for_further(&process, caller))
 }
 
 /// Writes the pid file. Nobody could find the process without it.

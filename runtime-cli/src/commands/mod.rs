@@ -26,6 +26,7 @@ use serde::Serialize;
 use crate::args::{Command, Globals};
 use crate::log::Log;
 use crate::phrases::Failure;
+use crate::trace::Trace;
 
 pub use version::version;
 
@@ -39,6 +40,8 @@ pub struct Context {
     pub globals: Globals,
     /// Where warnings go.
     pub log: Log,
+    /// What was done and when.
+    pub trace: Trace,
 }
 
 impl Context {

@@ -28,7 +28,7 @@ pub struct New {
 pub fn make(args: &NewContainer, detached: bool, context: &Context) -> Result<New> {
     let passed = passed::take_with_sockets(args.preserve_fds)?;
     refuse_what_is_missing(context)?;
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = context.trace.span("read config.json", || Bundle::open(&args.bundle))?;
     let mut options = options(&args.id, &args.choices);
     options.pass_fds = passed.stdio.passed();
     options.environment = passed.environment;
@@ -38,7 +38,8 @@ pub fn make(args: &NewContainer, detached: bool, context: &Context) -> Result<Ne
     }
     options.plain_lines = !detached && tty::plain_lines();
     let pidfd_socket = PidfdSocket::connect(args.pidfd_socket.as_deref())?;
-    let plan = Plan::create(&bundle, &host(&args.choices)?, &options)?;
+    let host = context.trace.span("look at this machine", || host(&args.choices))?;
+    let plan = context.trace.span("plan", || Plan::create(&bundle, &host, &options))?;
     if context.log.debug {
         plan.to_string().lines().for_each(|line| context.log.debug(line));
         if let Some(flags) = plan.filter_flags() {
@@ -47,7 +48,11 @@ pub fn make(args: &NewContainer, detached: bool, context: &Context) -> Result<Ne
     }
     let store = root::open_for_new(context.globals.root.as_deref())?.with_init(context.init()?);
     let (stdio, joint) = tty::streams(passed.stdio, bundle.terminal(), detached, args.console_socket.as_deref())?;
-    let container = store.create(&args.id, &plan, stdio)?;
+    let container = if context.trace.is_on() {
+        store.create_traced(&args.id, &plan, stdio, &mut |event| context.trace.note(&event))?
+    } else {
+        store.create(&args.id, &plan, stdio)?
+    };
     let init = container.init().ok_or_else(|| Failure::new("the first process of the new container is unknown"))?;
     let sent = pidfd_socket.send("standard", init.as_fd());
     sent.and_then(|()| write_pid(args, init)).inspect_err(|_| discard(&store, args, context))?;

@@ -36,10 +36,10 @@ pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
         forward_beside(notify, init.as_fd(), context)?;
     }
     let caller = Caller { signals: &signals, relay: relay.as_ref(), log: &context.log };
-    let code = foreground::wait_for_first(&new.container, caller)?;
+    let code = context.trace.span("wait for its end", || foreground::wait_for_first(&new.container, caller))?;
     drop(relay);
     if !args.keep {
-        delete(new, context);
+        context.trace.span("delete", || delete(new, context));
     }
     Ok(code)
 }
@@ -66,7 +66,7 @@ fn start(args: &RunArgs, context: &Context) -> Result<Started> {
     let mut new = new::make(&args.new, args.detach, context)?;
     let started = Notify::prepare(&new.container).and_then(|notify| {
         let relay = join(&mut new)?;
-        new.container.start()?;
+        super::start::begin(&new.container, context)?;
         Ok((relay, notify))
     });
     match started {

@@ -4,7 +4,7 @@
 
 use std::os::fd::AsFd;
 
-use runtime_core::Status;
+use runtime_core::{Container, Status};
 
 use super::{Context, Result};
 use crate::args::ContainerArgs;
@@ -17,12 +17,20 @@ pub fn start(args: &ContainerArgs, context: &Context) -> Result {
     // The socket of one that runs already is in use.
     let created = notify::is_wanted() && container.state()?.status == Status::Created;
     let notify = if created { Notify::prepare(&container)? } else { None };
-    container.start()?;
+    begin(&container, context)?;
     let Some(notify) = notify else { return Ok(()) };
     if let Some(init) = container.open_init()? {
         notify.forward(init.as_fd(), init.pid().cast_unsigned(), &context.log);
     }
     Ok(())
+}
+
+/// Starts the program.
+pub fn begin(container: &Container, context: &Context) -> Result {
+    if context.trace.is_on() {
+        return Ok(container.start_traced(&mut |event| context.trace.note(&event))?);
+    }
+    Ok(container.start()?)
 }
 
 /// Stops every process of a container where it is.

@@ -1,8 +1,10 @@
 //! The Frame: everything init works from, in one flat mapping.
 //!
 //! ```text
-//! header │ steps (32 bytes each) │ words (u32) │ texts (NUL-terminated) │ Slate │ late data
+//! header │ steps (32 bytes each) │ words (u32) │ texts (NUL-terminated) │ Slate │ late data │ stamps (u64)
 //! ```
+//! The stamps are there only if somebody wants to know when each step began.
+//!
 //! The writer lays it out from the plan; the reader checks every offset against the length, on both sides.
 
 #![forbid(unsafe_code)]
@@ -45,8 +47,10 @@ pub struct Layout {
     pub slate: usize,
     /// Late data.
     pub late: usize,
-    /// Length of the whole.
+    /// Length of the whole without stamps, which begin there.
     pub len: usize,
+    /// Length of the whole with stamps.
+    pub stamped: usize,
 }
 
 impl Layout {
@@ -57,7 +61,15 @@ impl Layout {
         let texts_at = words_at.checked_add(words.checked_mul(4)?)?;
         let slate = texts_at.checked_add(texts)?.checked_next_multiple_of(64)?;
         let late = slate.checked_add(size_of::<Slate>())?.checked_next_multiple_of(64)?;
-        Some(Self { steps: HEADER, words: words_at, texts: texts_at, slate, late, len: late.checked_add(LATE)? })
+        let len = late.checked_add(LATE)?;
+        let stamped = len.checked_add(steps.checked_mul(size_of::<u64>())?)?;
+        Some(Self { steps: HEADER, words: words_at, texts: texts_at, slate, late, len, stamped })
+    }
+
+    /// Whether a Frame of this layout can have `len` bytes.
+    #[must_use]
+    pub const fn has_len(&self, len: usize) -> bool {
+        len == self.len || len == self.stamped
     }
 }
 
@@ -140,8 +152,8 @@ impl<'a> Reader<'a> {
             gate: u32_at(36)?.cast_signed(),
         };
         let layout = Layout::new(header.steps as usize, header.words as usize, header.texts as usize)?;
-        let right =
-            u64_at(0)? == MAGIC && header.build == crate::BUILD && layout.len == len && bytes.len() >= layout.slate;
+        let whole = layout.has_len(len) && bytes.len() >= layout.slate;
+        let right = u64_at(0)? == MAGIC && header.build == crate::BUILD && whole;
         right.then_some(Self { header, layout, bytes })
     }
 

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::Ordering;
+
 use crate::fault::{Call, Errno, Fault, Result};
 use crate::frame::Reader;
 use crate::slate::Slate;
@@ -53,8 +55,12 @@ pub fn run(mapping: &Mapping) -> i32 {
     let none = Fd(-1);
     let mut cx =
         Context { root: none, null: none, empty: none, procfs: none, entered: false, program: program::Program::new() };
+    let mut stamps = mapping.stamps(frame.layout().len);
     for index in 0..frame.steps() {
         slate.at(index + 1);
+        if let Some(stamp) = stamps.get(index as usize) {
+            stamp.store(process::realtime_ns().unwrap_or(0), Ordering::Release);
+        }
         let Some(step) = frame.step(index) else {
             slate.fail(Fault::new(Call::FRAME, Errno::INVAL));
             return FAILED;
@@ -62,6 +68,10 @@ pub fn run(mapping: &Mapping) -> i32 {
         if let Err(fault) = carry_out(step, &view, &mut cx) {
             slate.fail(fault);
             return FAILED;
+        }
+        if matches!(step, Step::Filter { .. }) {
+            // It may end init for asking the time.
+            stamps = &[];
         }
     }
     FAILED

@@ -15,6 +15,7 @@ use crate::error::{Error, Result, StateProblem};
 use crate::host::Host;
 use crate::launch::{self, Stdio, Target};
 use crate::plan::{CreateOptions, Plan};
+use crate::trace::{Event, Tracer};
 
 /// What is to be executed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,6 +92,19 @@ impl Container {
     /// [`StateProblem::Status`] for a container that is stopped, or paused unless that is ignored; [`Error::Config`] for
     /// a request that is wrong; what the launch reports.
     pub fn exec(&self, request: &ExecRequest, stdio: Stdio) -> Result<Process> {
+        self.exec_told(request, stdio, Tracer::off())
+    }
+
+    /// As [`Self::exec`], and tells `trace` what was done and when, as [`crate::Store::create_traced`] does.
+    ///
+    /// # Errors
+    /// As [`Self::exec`].
+    pub fn exec_traced(&self, request: &ExecRequest, stdio: Stdio, trace: &mut dyn FnMut(Event)) -> Result<Process> {
+        self.exec_told(request, stdio, Tracer::new(trace))
+    }
+
+    fn exec_told(&self, request: &ExecRequest, stdio: Stdio, mut tracer: Tracer<'_>) -> Result<Process> {
+        let begin = tracer.begin();
         let sight = self.look()?;
         let runs = match sight.status {
             Status::Created | Status::Running => true,
@@ -106,10 +120,11 @@ impl Container {
         options.plain_lines = request.plain_lines;
         options.no_new_keyring = sight.record.no_new_keyring;
         let plan = Plan::exec(&bundle, &Host::probe()?, &options, *pid)?;
+        tracer.beside("look at the container and plan", begin, true);
         let cgroup = cgroup(&sight, *pid, request.cgroup.as_deref())?;
         let into_frozen = request.ignore_paused;
         let target = Target { dir: &self.dir, state: sight.state(), init: pidfd.as_fd(), cgroup, into_frozen };
-        match launch::exec(&plan, target, stdio, &self.image) {
+        match launch::exec(&plan, target, stdio, &self.image, tracer) {
             Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => Err(self.unfit("exec in", Status::Stopped)),
             other => {
                 let mut init = other?;

@@ -35,6 +35,7 @@ use crate::id::ContainerId;
 use crate::launch::{self, Init, InitImage, Stdio};
 use crate::plan::hooks::Phase;
 use crate::plan::{Hook, Plan};
+use crate::trace::{Event, Tracer};
 use state::{Sight, look};
 use store::LOCK_WAIT;
 
@@ -77,10 +78,30 @@ impl Store {
     /// [`StateProblem::InvalidId`], [`StateProblem::AlreadyExists`], and what the launch reports. Nothing
     /// is left of the container then.
     pub fn create(&self, id: &str, plan: &Plan, stdio: Stdio) -> Result<Container> {
+        self.create_told(id, plan, stdio, Tracer::off())
+    }
+
+    /// As [`Self::create`], and tells `trace` of each line of the plan when it was begun and how long it took: those of the
+    /// host as they end, then those of init, also if one has failed.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_traced(
+        &self,
+        id: &str,
+        plan: &Plan,
+        stdio: Stdio,
+        trace: &mut dyn FnMut(Event),
+    ) -> Result<Container> {
+        self.create_told(id, plan, stdio, Tracer::new(trace))
+    }
+
+    fn create_told(&self, id: &str, plan: &Plan, stdio: Stdio, tracer: Tracer<'_>) -> Result<Container> {
         let id = ContainerId::new(id)?;
         let outline = plan.record();
         let record = Record::new(&id, &outline);
-        self.create_with(&id, record, outline.config_json, |dir| launch::create(plan, dir, stdio, &self.image))
+        let launch = |dir: &ContainerDir| launch::create(plan, dir, stdio, &self.image, tracer);
+        self.create_with(&id, record, outline.config_json, launch)
     }
 
     fn create_with(
@@ -200,6 +221,19 @@ impl Container {
     /// [`StateProblem::Status`] for every one but created, [`StateProblem::NoProcess`], and what the
     /// launch reports; after a failed hook the container does not exist any more.
     pub fn start(&self) -> Result<()> {
+        self.start_told(Tracer::off())
+    }
+
+    /// As [`Self::start`], and tells `trace` what was done and when; of init's part if the container was created with
+    /// [`Store::create_traced`].
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_traced(&self, trace: &mut dyn FnMut(Event)) -> Result<()> {
+        self.start_told(Tracer::new(trace))
+    }
+
+    fn start_told(&self, tracer: Tracer<'_>) -> Result<()> {
         let Some(lock) = self.dir.lock(LOCK_WAIT, OFlag::empty())? else {
             self.record()?;
             return Err(self.dir.damaged(store::LOCK, "missing"));
@@ -211,7 +245,7 @@ impl Container {
         if !sight.record.has_process {
             return Err(Error::state(self.id(), StateProblem::NoProcess));
         }
-        let result = launch::start(&self.dir, pidfd.as_fd()).and_then(|()| poststart(&sight));
+        let result = launch::start(&self.dir, pidfd.as_fd(), tracer).and_then(|()| poststart(&sight));
         if matches!(result, Err(Error::Hook { .. })) {
             // runtime-spec, lifecycle: a failed startContainer or poststart hook ends the container.
             let _ = remove(&self.dir, &lock, false, None);

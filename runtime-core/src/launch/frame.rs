@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -29,12 +30,19 @@ pub(super) const FILE: &str = "frame";
 pub(super) struct Frame {
     file: OwnedFd,
     mapping: Mapping,
-    slate: usize,
+    layout: Layout,
 }
 
 impl Frame {
     /// Writes the plan to a new Frame: in the container's directory, where `start` finds it, or in memory.
-    pub fn lay_out(plan: &Plan, dir: Option<&ContainerDir>, slots: &[RawFd], gate: RawFd) -> Result<Self> {
+    /// `stamped` asks init for the time of each step.
+    pub fn lay_out(
+        plan: &Plan,
+        dir: Option<&ContainerDir>,
+        slots: &[RawFd],
+        gate: RawFd,
+        stamped: bool,
+    ) -> Result<Self> {
         let steps: Vec<Step> = plan.steps().collect();
         let mut words = plan.words.clone();
         words.extend(slots.iter().map(|number| number.cast_unsigned()));
@@ -45,29 +53,30 @@ impl Frame {
             Some(dir) => dir.open_file(FILE, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?,
             None => memfd_create(c"frame", MFdFlags::MFD_CLOEXEC).map_err(|errno| failed("memfd_create", errno))?,
         };
-        let len = i64::try_from(layout.len).map_err(|_| failed("size", Errno::E2BIG))?;
+        let whole = if stamped { layout.stamped } else { layout.len };
+        let len = i64::try_from(whole).map_err(|_| failed("size", Errno::E2BIG))?;
         // Allocated, not only sized: on a full file system a store to a page that is not there would be a SIGBUS.
         nix::fcntl::posix_fallocate(file.as_fd(), 0, len).map_err(|errno| failed("fallocate", errno))?;
         let mut bytes = vec![0; layout.slate];
         let mut mapping =
-            Mapping::shared(Fd::from(file.as_fd()), layout.len).map_err(|f| refused("lay out the frame", f))?;
+            Mapping::shared(Fd::from(file.as_fd()), whole).map_err(|f| refused("lay out the frame", f))?;
         if !write(&parts, &layout, &mut bytes) || !mapping.fill(0, &bytes) {
             return Err(failed("size", Errno::E2BIG).into());
         }
         // Init in a small cgroup must not be charged for the page it reports on.
         let touched = mapping.fill(layout.slate, &[0]);
         debug_assert!(touched, "the layout is within the mapping");
-        Ok(Self { file, mapping, slate: layout.slate })
+        Ok(Self { file, mapping, layout })
     }
 
     /// Maps the Frame of a container that somebody else created.
     pub fn of(dir: &ContainerDir) -> Result<Self> {
         let file = open(dir, OFlag::O_RDWR)?;
         let len = file.metadata().map_err(|e| StepError::io(None, "read the frame", "fstat", &e))?.len();
-        let Layout { slate, len: whole, .. } = layout_of(dir, &file)?;
-        let len = usize::try_from(len).ok().filter(|len| *len == whole).ok_or_else(|| damaged(dir))?;
+        let layout = layout_of(dir, &file)?;
+        let len = usize::try_from(len).ok().filter(|len| layout.has_len(*len)).ok_or_else(|| damaged(dir))?;
         let mapping = Mapping::shared(Fd::from(file.as_fd()), len).map_err(|f| refused("read the frame", f))?;
-        Ok(Self { file: file.into(), mapping, slate })
+        Ok(Self { file: file.into(), mapping, layout })
     }
 
     pub fn file(&self) -> BorrowedFd<'_> {
@@ -75,7 +84,7 @@ impl Frame {
     }
 
     fn slate(&self) -> Option<&Slate> {
-        self.mapping.slate(self.slate)
+        self.mapping.slate(self.layout.slate)
     }
 
     /// How far init has come.
@@ -86,6 +95,11 @@ impl Frame {
     /// The line init was at, from 1.
     pub fn step(&self) -> u32 {
         self.slate().map_or(0, Slate::step)
+    }
+
+    /// When each line began, in nanoseconds of the epoch; 0 for those that init has not stamped.
+    pub fn stamps(&self) -> Vec<u64> {
+        self.mapping.stamps(self.layout.len).iter().map(|stamp| stamp.load(Ordering::Acquire)).collect()
     }
 
     pub fn fault(&self) -> Option<Fault> {
@@ -137,7 +151,7 @@ impl Frame {
     }
 
     fn reader(&self) -> Option<runtime_init::frame::Reader<'_>> {
-        runtime_init::frame::Reader::new(self.mapping.bytes(0, self.slate), self.mapping.len())
+        runtime_init::frame::Reader::new(self.mapping.bytes(0, self.layout.slate), self.mapping.len())
     }
 
     /// The first of `args`, from the Frame itself: whoever starts a container does not have its plan.

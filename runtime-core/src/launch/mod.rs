@@ -39,6 +39,7 @@ use crate::error::{Error, Result, StepError};
 use crate::plan::hooks::Phase as HookPhase;
 use crate::plan::{Act, HostStep, Note, Plan};
 use crate::seccomp::Profile;
+use crate::trace::{self, Tracer};
 use descriptors::Descriptors;
 use frame::{Frame, Phase};
 use gate::Gates;
@@ -69,8 +70,16 @@ pub(crate) struct Init {
 /// # Errors
 /// What the plan refuses, what the kernel refused on either side, and init's death. No process is left then; what is on
 /// disk or in the cgroup tree is in the undo record of `dir`.
-pub(crate) fn create(plan: &Plan, dir: &ContainerDir, stdio: Stdio, image: &InitImage) -> Result<Init> {
-    Launch::new(plan, Some(dir), stdio, image).run()
+pub(crate) fn create<'a>(
+    plan: &'a Plan,
+    dir: &'a ContainerDir,
+    stdio: Stdio,
+    image: &'a InitImage,
+    tracer: Tracer<'a>,
+) -> Result<Init> {
+    let mut launch = Launch::new(plan, Some(dir), stdio, image);
+    launch.tracer = tracer;
+    launch.run()
 }
 
 /// The container that one more process is for.
@@ -92,11 +101,18 @@ pub(crate) struct Target<'a> {
 ///
 /// # Errors
 /// As [`create`]. No process is left then.
-pub(crate) fn exec(plan: &Plan, mut target: Target<'_>, stdio: Stdio, image: &InitImage) -> Result<Init> {
+pub(crate) fn exec<'a>(
+    plan: &'a Plan,
+    mut target: Target<'a>,
+    stdio: Stdio,
+    image: &'a InitImage,
+    tracer: Tracer<'a>,
+) -> Result<Init> {
     let (cgroup, into_frozen) = (target.cgroup.take(), target.into_frozen);
     let mut launch = Launch::new(plan, None, stdio, image);
     launch.cgroup = cgroup;
     launch.target = Some(target);
+    launch.tracer = tracer;
     if into_frozen {
         launch.patience = UNLIMITED;
     }
@@ -147,6 +163,8 @@ struct Launch<'a> {
     groups: Vec<PathBuf>,
     /// What was left out.
     notes: Vec<Note>,
+    /// Who wants to know how long what takes.
+    tracer: Tracer<'a>,
 }
 
 impl<'a> Launch<'a> {
@@ -172,6 +190,7 @@ impl<'a> Launch<'a> {
             net_devices: None,
             groups: Vec::new(),
             notes: Vec::new(),
+            tracer: Tracer::off(),
         }
     }
 
@@ -179,14 +198,29 @@ impl<'a> Launch<'a> {
         self.streams_fit()?;
         for line in &self.plan.lines {
             let Act::Host(step) = &line.act else { continue };
-            if let Err(error) = self.carry_out(step) {
+            let begin = self.tracer.begin();
+            let done = self.carry_out(step);
+            self.tracer.host(self.plan, line, begin, done.is_ok());
+            if let Err(error) = done {
+                self.trace_init(false);
                 self.abandon();
                 return Err(placed(error, line.origin.as_ref()));
             }
         }
+        self.trace_init(true);
         let none = || StepError::host(None, "create", "plan without a birth", nix::errno::Errno::EINVAL);
         let init = self.init.ok_or_else(none)?;
         Ok(Init { notes: self.notes, identity: self.identity, ..init })
+    }
+
+    /// Tells what init has done, and keeps what there will be to tell of `start`.
+    fn trace_init(&mut self, done: bool) {
+        let (true, Some(frame)) = (self.tracer.is_on(), &self.frame) else { return };
+        let lines = trace::init_lines(self.plan);
+        self.tracer.init(&lines, &frame.stamps(), frame.step(), done);
+        if let (true, Some(dir)) = (done, self.dir) {
+            trace::keep(dir, &lines, frame.step());
+        }
     }
 
     /// A terminal needs somebody who holds its other side, and the other way round.
@@ -380,7 +414,8 @@ impl<'a> Launch<'a> {
         let (gates, inits_end) = Gates::new()?;
         let inits_end = self.descriptors.above_passed(inits_end)?;
         self.descriptors.fill(self.dir, self.cgroup.as_ref(), &self.stdio)?;
-        let frame = Frame::lay_out(self.plan, self.dir, &self.descriptors.numbers(), inits_end.as_raw_fd())?;
+        let (numbers, stamped) = (self.descriptors.numbers(), self.tracer.is_on());
+        let frame = Frame::lay_out(self.plan, self.dir, &numbers, inits_end.as_raw_fd(), stamped)?;
         let mut inherit = self.descriptors.open_numbers();
         inherit.push(inits_end.as_raw_fd());
         let spawned = spawn(self.image.image(), frame.file(), &inherit, self.stdio.numbers());

@@ -17,27 +17,38 @@ use super::report;
 use crate::at::ConfigPath;
 use crate::container::ContainerDir;
 use crate::error::{Error, Result, StepError, StepRef};
+use crate::trace::{self, Tracer};
 
 /// Lets the waiting init of the container in `dir` execute its program, and waits until it has.
 ///
 /// # Errors
 /// [`Error::Step`] if the program cannot be executed, [`Error::Died`] if init ended or gives no sign.
-pub fn start(dir: &ContainerDir, init: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn start(dir: &ContainerDir, init: BorrowedFd<'_>, mut tracer: Tracer<'_>) -> Result<()> {
+    let begin = tracer.begin();
     let frame = Frame::of(dir)?;
+    let result = release(dir, init, &frame);
+    if tracer.is_on() {
+        tracer.beside("let init execute the program", begin, result.is_ok());
+        tracer.init(&trace::kept(dir), &frame.stamps(), frame.step(), result.is_ok());
+    }
+    result
+}
+
+fn release(dir: &ContainerDir, init: BorrowedFd<'_>, frame: &Frame) -> Result<()> {
     let fifo = match dir.open_file(FIFO, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
-        Err(Error::Step(step)) if step.errno == Errno::ENXIO => return Err(gone(&frame)),
+        Err(Error::Step(step)) if step.errno == Errno::ENXIO => return Err(gone(frame)),
         other => other?,
     };
     if !fstat(&fifo).is_ok_and(|found| found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFIFO) {
         return Err(dir.damaged(FIFO, "not a fifo"));
     }
     nix::unistd::write(&fifo, &[0]).map_err(|errno| StepError::host(None, "start the program", "write", errno))?;
-    let patience = Patience { limit: PATIENCE, frame: Some(&frame) };
+    let patience = Patience { limit: PATIENCE, frame: Some(frame) };
     let answered = patience.until(|limit| wait(fifo.as_fd(), init, limit));
     match frame.fault() {
-        Some(fault) => Err(report::reported(last_line(&frame), fault, &frame)),
+        Some(fault) => Err(report::reported(last_line(frame), fault, frame)),
         None if answered && frame.phase() == Phase::Exec => Ok(()),
-        None => Err(gone(&frame)),
+        None => Err(gone(frame)),
     }
 }
 

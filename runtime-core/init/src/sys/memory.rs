@@ -6,6 +6,7 @@
 
 use core::ffi::CStr;
 use core::ptr::null;
+use core::sync::atomic::AtomicU64;
 
 use super::fd::Fd;
 use super::{arch, special};
@@ -92,14 +93,29 @@ impl Mapping {
     /// The Slate at `start`, if it lies within the mapping and is aligned.
     #[must_use]
     pub fn slate(&self, start: usize) -> Option<&Slate> {
-        let fits = start.checked_add(size_of::<Slate>()).is_some_and(|end| end <= self.len);
-        if !fits || !start.is_multiple_of(align_of::<Slate>()) {
+        self.atomics(start, 1)?.first()
+    }
+
+    /// The words from `start` to the end of the mapping; none if `start` is not within it or not aligned.
+    #[must_use]
+    pub fn stamps(&self, start: usize) -> &[AtomicU64] {
+        self.atomics(start, self.len.saturating_sub(start) / size_of::<AtomicU64>()).unwrap_or_default()
+    }
+
+    fn atomics<T: Atomics>(&self, start: usize, count: usize) -> Option<&[T]> {
+        let end = count.checked_mul(size_of::<T>()).and_then(|len| start.checked_add(len));
+        if end.is_none_or(|end| end > self.len) || !start.is_multiple_of(align_of::<T>()) {
             return None;
         }
-        // SAFETY: within the mapping and aligned; a Slate is made of atomics, for which every bit pattern is valid.
-        Some(unsafe { &*self.base.wrapping_add(start).cast::<Slate>() })
+        // SAFETY: within the mapping and aligned; every bit pattern is valid for atomics, which both sides use them as.
+        Some(unsafe { core::slice::from_raw_parts(self.base.wrapping_add(start).cast::<T>(), count) })
     }
 }
+
+/// Made of nothing but atomics; implemented here only.
+trait Atomics {}
+impl Atomics for Slate {}
+impl Atomics for AtomicU64 {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {

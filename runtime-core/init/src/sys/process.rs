@@ -492,10 +492,25 @@ pub fn kill_group(group: i32) -> Result {
 /// As clock_gettime(2).
 pub fn monotonic_ms() -> Result<i64> {
     const CLOCK_MONOTONIC: usize = 1;
+    let [seconds, nanoseconds] = clock(CLOCK_MONOTONIC)?;
+    Ok(seconds.saturating_mul(1000) + nanoseconds / 1_000_000)
+}
+
+/// `clock_gettime(CLOCK_REALTIME)` in nanoseconds: the clock that no time namespace shifts.
+///
+/// # Errors
+/// As clock_gettime(2).
+pub fn realtime_ns() -> Result<u64> {
+    const CLOCK_REALTIME: usize = 0;
+    let [seconds, nanoseconds] = clock(CLOCK_REALTIME)?;
+    Ok(seconds.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(nanoseconds.cast_unsigned()))
+}
+
+fn clock(id: usize) -> Result<[i64; 2]> {
     let mut time = [0_i64; 2];
     // SAFETY: the kernel writes one `struct timespec`, two words.
-    unsafe { special(arch::clock_gettime, [CLOCK_MONOTONIC, time.as_mut_ptr() as usize]) }?;
-    Ok(time[0].saturating_mul(1000) + time[1] / 1_000_000)
+    unsafe { special(arch::clock_gettime, [id, time.as_mut_ptr() as usize]) }?;
+    Ok(time)
 }
 
 /// The caller's pid as it sees itself: that of the thread group, which init is alone in.
