@@ -134,7 +134,7 @@ pub fn mistakes(cases: &[Case]) -> Vec<String> {
 }
 
 fn begins_with_row(name: &str) -> bool {
-    let families = ["gen", "bnd", "rt", "lnx", "cfg", "feat", "row", "peer", "sec", "cve", "decision", "point"];
+    let families = ["gen", "bnd", "rt", "lnx", "cfg", "feat", "row", "peer", "sec", "cve", "decision", "point", "lib"];
     let mut words = name.split('_');
     let family = words.next().is_some_and(|word| families.contains(&word));
     family && words.next().is_some_and(|word| word.parse::<u32>().is_ok())

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod bundle;
 pub mod call;
+pub mod caller;
 pub mod canary;
 pub mod case;
 pub mod container;

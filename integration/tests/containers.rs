@@ -31,6 +31,7 @@ areas! { containers:
     device_rules,
     devices,
     engine_configs,
+    embed,
     environment,
     event_trace,
     exec,
@@ -75,7 +76,7 @@ areas! { containers:
 }
 
 fn main() -> ExitCode {
-    if let Some(done) = containers::leaks::embedder() {
+    if let Some(done) = containers::leaks::embedder().or_else(containers::embed::caller) {
         return done;
     }
     nix::sys::prctl::set_child_subreaper(true).expect("become the reaper of the containers");

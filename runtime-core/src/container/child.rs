@@ -38,7 +38,7 @@ impl Process {
         Self { pid: init.pid, pidfd: init.pidfd, notes: init.notes }
     }
 
-    pub(super) const fn found(pid: i32, pidfd: OwnedFd) -> Self {
+    pub(crate) const fn found(pid: i32, pidfd: OwnedFd) -> Self {
         Self { pid, pidfd, notes: Vec::new() }
     }
 

@@ -16,7 +16,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::container::{State, process};
+use crate::container::{Process, State, process};
 use crate::error::{Error, Result};
 use crate::plan::Hook;
 use crate::plan::hooks::Phase;
@@ -68,20 +68,18 @@ fn state_file(state: &State) -> std::io::Result<File> {
 }
 
 /// Keeps the beginning of what the hook writes until it ends or its time is over.
-fn watch(mut child: Child, hook: &Hook, reader: OwnedFd) -> Result<(), String> {
+fn watch(child: Child, hook: &Hook, reader: OwnedFd) -> Result<(), String> {
     let pid = i32::try_from(child.id()).unwrap_or(0);
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let pidfd = process::open(pid).map_err(|e| e.to_string())?;
+    let lost = || "how it ended is not known: another thread of the caller has waited for it".to_owned();
+    let process = Process::found(pid, process::open(pid).map_err(|e| e.to_string())?.ok_or_else(lost)?);
     let mut output = Output { file: File::from(reader), kept: Vec::new(), open: true };
-    let in_time = match &pidfd {
-        Some(pidfd) => output.until_end(pidfd.as_fd(), deadline),
-        None => true,
-    };
+    let in_time = output.until_end(process.as_fd(), deadline);
     if !in_time {
         // Only fails if the group is gone already.
         let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    let status = child.wait().map_err(|e| format!("wait4: {e}"))?;
+    let status = process.wait().map_err(|e| e.to_string())?.ok_or_else(lost)?;
     if status.success() && in_time {
         return Ok(());
     }
