@@ -366,7 +366,7 @@ pub fn log_format(word: &str) -> Result<LogFormat, String> {
     }
 }
 
-fn rootless(word: &str) -> Result<Rootless, String> {
+pub fn rootless(word: &str) -> Result<Rootless, String> {
     match boolean(word) {
         None if word != "auto" => {
             Err(format!("invalid value {word:?} for flag --rootless: expected true, false or auto"))
@@ -375,11 +375,11 @@ fn rootless(word: &str) -> Result<Rootless, String> {
     }
 }
 
-fn preserve_fds(word: &str) -> Result<u32, String> {
+pub fn preserve_fds(word: &str) -> Result<u32, String> {
     word.parse().map_err(|_| format!("invalid value {word:?} for flag --preserve-fds: expected a number"))
 }
 
-fn format_option(word: &str) -> Result<Format, String> {
+pub fn format_option(word: &str) -> Result<Format, String> {
     match word {
         "table" => Ok(Format::Table),
         "json" => Ok(Format::Json),
@@ -388,7 +388,7 @@ fn format_option(word: &str) -> Result<Format, String> {
 }
 
 /// The number of a signal, given by its name in any case, with or without `SIG`, or by its number.
-fn signal(word: &str) -> Result<i32, String> {
+pub fn signal(word: &str) -> Result<i32, String> {
     let unknown = || format!("unknown signal {word:?}");
     if word.bytes().all(|byte| byte.is_ascii_digit()) {
         // 0 sends nothing but asks whether the process is there; 64 is the last real-time signal.

@@ -16,6 +16,7 @@ mod passed;
 mod phrases;
 mod pid_file;
 mod pidfd_socket;
+mod plain;
 mod root;
 mod trace;
 mod tty;
@@ -37,14 +38,9 @@ use crate::trace::Trace;
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let name = help::name(words.first().map(OsString::as_os_str));
-    let Call { argv, parsed } = read(&name, words);
-    // A format that is not known is reported on standard error: the file may be one of JSON objects.
-    let format =
-        argv.log_format.as_ref().map_or(Ok(LogFormat::Text), |format| args::log_format(&format.to_string_lossy()));
-    let file = argv.log.as_ref().filter(|_| format.is_ok()).map(PathBuf::from);
-    let log = Log { file, format: format.unwrap_or(LogFormat::Text), debug: argv.debug };
+    let Call { log, words, parsed } = read(&name, words);
     report_panics(log.clone());
-    match parsed.and_then(|parsed| serve(&name, parsed, &argv, &log)) {
+    match parsed.and_then(|parsed| serve(&name, parsed, &words, &log)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             log.error(&failure.to_string());
@@ -55,7 +51,8 @@ fn main() -> ExitCode {
 
 /// A command line that was read.
 struct Call {
-    argv: Argv,
+    log: Log,
+    words: Vec<OsString>,
     parsed: Result<Parsed, Failure>,
 }
 
@@ -67,17 +64,24 @@ enum Parsed {
     Text(String),
 }
 
-/// Reads the words by the definitions of one command where that is enough, otherwise by all of them.
+/// Reads the words, by the definitions unless they are a plain call.
 fn read(name: &str, words: Vec<OsString>) -> Call {
-    if let Some(one) = help::of_one_command(&words) {
-        let argv = argv::normalise(&one, words.iter().cloned());
-        if let Ok(parsed @ Parsed::Cli(_)) = parse(one, &argv) {
-            return Call { argv, parsed: Ok(parsed) };
-        }
+    if let Some(cli) = plain::read(&words) {
+        let globals = &cli.globals;
+        let log = Log { file: globals.log.clone(), format: globals.log_format, debug: globals.debug };
+        return Call { log, words, parsed: Ok(Parsed::Cli(Box::new(cli))) };
     }
     let all = help::definitions(name);
     let argv = argv::normalise(&all, words);
-    Call { parsed: parse(all, &argv), argv }
+    Call { log: log_of(&argv), parsed: parse(all, &argv), words: argv.words.unwrap_or_default() }
+}
+
+fn log_of(argv: &Argv) -> Log {
+    // A format that is not known is reported on standard error: the file may be one of JSON objects.
+    let format =
+        argv.log_format.as_ref().map_or(Ok(LogFormat::Text), |format| args::log_format(&format.to_string_lossy()));
+    let file = argv.log.as_ref().filter(|_| format.is_ok()).map(PathBuf::from);
+    Log { file, format: format.unwrap_or(LogFormat::Text), debug: argv.debug }
 }
 
 fn parse(mut definitions: clap::Command, argv: &Argv) -> Result<Parsed, Failure> {
@@ -95,8 +99,8 @@ fn parse(mut definitions: clap::Command, argv: &Argv) -> Result<Parsed, Failure>
 }
 
 /// Carries out. Returns the code to exit with.
-fn serve(name: &str, parsed: Parsed, argv: &Argv, log: &Log) -> Result<u8, Failure> {
-    log.debug(format_args!("{} {:?}", env!("CARGO_PKG_VERSION"), argv.words.as_deref().unwrap_or_default()));
+fn serve(name: &str, parsed: Parsed, words: &[OsString], log: &Log) -> Result<u8, Failure> {
+    log.debug(format_args!("{} {words:?}", env!("CARGO_PKG_VERSION")));
     let cli = match parsed {
         Parsed::Text(text) => {
             commands::print(&text);
