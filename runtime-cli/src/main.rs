@@ -113,9 +113,8 @@ fn serve(name: &str, parsed: Parsed, words: &[OsString], log: &Log) -> Result<u8
             let trace = Trace::new(cli.globals.trace.clone());
             let context = Context { globals: cli.globals, log: log.clone(), trace };
             let result = commands::run(&command, &context);
-            let words = argv.words.as_deref().unwrap_or_default().join(" ".as_ref());
             let error = result.as_ref().err().map(ToString::to_string);
-            let written = context.trace.finish(&words.to_string_lossy(), error.as_deref());
+            let written = context.trace.finish(&words.join(" ".as_ref()).to_string_lossy(), error.as_deref());
             // The command has done what it had to, or says itself why not.
             written.unwrap_or_else(|problem| log.warning(&problem));
             result

@@ -129,9 +129,7 @@ impl Store {
     pub fn load(&self, id: &str) -> Result<Container> {
         let id = ContainerId::new(id)?;
         match self.find(&id)? {
-            Some(dir) if dir.read(state::FILE)?.is_some() => {
-                Ok(Container { dir, image: self.image.clone(), made: None })
-            }
+            Some(dir) if dir.has(state::FILE)? => Ok(Container { dir, image: self.image.clone(), made: None }),
             _ => Err(missing(&id)),
         }
     }

@@ -160,16 +160,21 @@ impl Record {
             version: u64,
         }
         let Some(bytes) = dir.read(FILE)? else { return Ok(None) };
-        let head: Head = serde_json::from_slice(&bytes).map_err(|error| damaged(dir, &error))?;
+        let read: Result<Self, _> = serde_json::from_slice(&bytes);
+        // A newer one may have other fields, so that only its head is understood.
+        let version = match &read {
+            Ok(record) => record.version,
+            Err(_) => serde_json::from_slice::<Head>(&bytes).map_err(|error| damaged(dir, &error))?.version,
+        };
         // serde takes an array for the fields in their order, too.
-        if head.version == 0 || !bytes.trim_ascii_start().starts_with(b"{") {
+        if version == 0 || !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(dir.damaged(FILE, "no record of a container: expected an object with a version"));
         }
-        if head.version > VERSION {
-            let what = format!("record version {}, this version reads up to {VERSION}", head.version);
+        if version > VERSION {
+            let what = format!("record version {version}, this version reads up to {VERSION}");
             return Err(Error::state(dir.id().as_str(), StateProblem::Newer { path: dir.path().join(FILE), what }));
         }
-        let mut record: Self = serde_json::from_slice(&bytes).map_err(|error| damaged(dir, &error))?;
+        let mut record = read.map_err(|error| damaged(dir, &error))?;
         // The directory is what the id means.
         record.id = dir.id().as_str().to_owned();
         Ok(Some(record))

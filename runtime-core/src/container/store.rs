@@ -216,6 +216,18 @@ impl ContainerDir {
             .map_err(|errno| refused(&self.path.join(name), "open", "openat", errno))
     }
 
+    /// Whether there is anything called `name`.
+    ///
+    /// # Errors
+    /// [`Error::Step`] with the errno.
+    pub fn has(&self, name: &str) -> Result<bool> {
+        match fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(refused(&self.path.join(name), "look for", "fstatat", errno)),
+        }
+    }
+
     /// The bytes of the file `name`; `None` if there is no such file.
     ///
     /// # Errors
