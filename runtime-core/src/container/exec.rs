@@ -162,7 +162,8 @@ fn inherited(mut process: Value, own: &Value) -> Value {
 /// Where the process is born: the recorded cgroup, or that of the first process where the container has left the
 /// recorded one, or has made it an inner node (a systemd inside), which takes no processes.
 fn cgroup(sight: &Sight, pid: i32, below: Option<&str>) -> Result<Option<Cgroup>> {
-    let Some(path) = &sight.record.cgroup_path else { return Ok(None) };
+    // Without one of its own, a process stays in its caller's cgroup, as the first one did.
+    let Some(path) = &sight.record.cgroup_path else { return below.map_or(Ok(None), |below| Err(absent(below))) };
     if let Some(below) = below {
         if below.split('/').any(|part| part == "..") {
             return Err(absent(below));

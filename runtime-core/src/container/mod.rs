@@ -322,8 +322,12 @@ impl Container {
     }
 
     fn cgroup(&self, record: &Record, verb: &'static str) -> Result<Cgroup> {
-        let gone = || StepError::host(None, format!("{verb} {}", self.id()), "openat", Errno::ENOENT);
-        Ok(cgroup_of(record)?.ok_or_else(gone)?)
+        let none = || {
+            let mut error = StepError::host(None, format!("{verb} {}", self.id()), "openat", Errno::ENOENT);
+            error.detail = Some("the container has no cgroup of its own".to_owned());
+            error
+        };
+        Ok(cgroup_of(record)?.ok_or_else(none)?)
     }
 
     /// Removes the container and everything that creating it made. One that is created but was never
@@ -387,6 +391,8 @@ fn bring_up(
         // It was vacated between the two looks.
         undo.append(&entry)?;
     }
+    // A rootless caller that may make none does without.
+    record.cgroup_path.take_if(|_| !init.in_cgroup);
     record.init = Some(init.identity.take().map_or_else(|| Identity::of(init.pid, init.pidfd.as_fd()), Ok)?);
     record.write(dir)?;
     Ok(Made { init: Process::new(init), record })

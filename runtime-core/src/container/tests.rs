@@ -24,7 +24,7 @@ fn launched(dir: &ContainerDir, child: &Child) -> Result<Init> {
     let pid = i32::try_from(child.id()).unwrap();
     let pidfd = process::open(pid)?.unwrap();
     Undo::open(dir)?.append(&Entry::process(&Identity::of(pid, pidfd.as_fd())?))?;
-    Ok(Init { pid, pidfd, notes: Vec::new(), identity: None })
+    Ok(Init { pid, pidfd, in_cgroup: true, notes: Vec::new(), identity: None })
 }
 
 fn create(store: &Store, name: &str, child: &Child) -> Container {
@@ -354,6 +354,19 @@ fn a_paused_container_is_killed_whole_and_deleted_only_by_force() {
     end(other);
 }
 
+/// As that of a rootless caller, which may be in a cgroup that nobody else may enter.
+#[test]
+fn a_container_without_a_cgroup_of_its_own_has_none_on_record() {
+    let (_tmp, store) = store();
+    let child = sleeper();
+    let record = Record { cgroup_path: Some("/container-not-made".to_owned()), ..test_record(&id("x")) };
+    let launch = |dir: &ContainerDir| Ok(Init { in_cgroup: false, ..launched(dir, &child)? });
+    let web = store.create_with(&id("x"), record, b"{}", launch).unwrap();
+    assert_eq!(web.record().unwrap().cgroup_path, None);
+    web.delete(true).unwrap();
+    end(child);
+}
+
 #[test]
 fn a_cgroup_in_use_by_others_survives_a_failed_creation() {
     let Some((cgroup, path)) = new_cgroup("container-in-use") else { return };
@@ -398,7 +411,8 @@ fn restless_process() {
     let me = i32::try_from(std::process::id()).unwrap();
     loop {
         let launch = |_: &ContainerDir| {
-            Ok(Init { pid: me, pidfd: process::open(me)?.unwrap(), notes: Vec::new(), identity: None })
+            let pidfd = process::open(me)?.unwrap();
+            Ok(Init { pid: me, pidfd, in_cgroup: true, notes: Vec::new(), identity: None })
         };
         store.create_with(&id("x"), test_record(&id("x")), b"{}", launch).unwrap().delete(true).unwrap();
     }

@@ -59,6 +59,8 @@ pub(crate) struct Init {
     pub pid: i32,
     /// A descriptor of it.
     pub pidfd: OwnedFd,
+    /// It was born into the container's cgroup; otherwise it is in its creator's.
+    pub in_cgroup: bool,
     /// What only the launch could find out.
     pub notes: Vec<Note>,
     /// What tells it from every other process, if that was asked for on the way.
@@ -436,7 +438,8 @@ impl<'a> Launch<'a> {
             Undo::open(dir)?.append(&Entry::process(&identity))?;
             self.identity = Some(identity);
         }
-        let earlier = self.init.replace(Init { pid, pidfd, notes: Vec::new(), identity: None });
+        let earlier =
+            self.init.replace(Init { pid, pidfd, in_cgroup: self.cgroup.is_some(), notes: Vec::new(), identity: None });
         if let Some(bearer) = earlier.map(|init| init.pidfd).or_else(|| self.usher.take()) {
             // Its end is all that it has left to do, and not worth a deadline.
             kill(bearer.as_fd());
