@@ -219,7 +219,8 @@ impl Plan {
     }
 
     fn first(&self, args: Words) -> String {
-        self.words_of(args).first().map_or_else(String::new, |word| self.text(Text(*word)))
+        let name = self.words_of(args).first().map(|word| self.text(Text(*word)));
+        name.filter(|name| !name.is_empty()).unwrap_or_else(|| r#""""#.to_owned())
     }
 
     fn mount_record(&self, range: Words) -> MountRecord {
