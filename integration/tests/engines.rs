@@ -32,6 +32,7 @@ areas! { engines:
     isolation,
     life,
     podman,
+    rootless,
     streams,
 }
 

@@ -55,6 +55,8 @@ fn code_of_exec(engine: Engine) {
 
 fn missing_program(engine: Engine) {
     assert!(engine.run(&[], &["nothing-of-that-name"]).exits(127).stderr.contains(MISSING));
+    let output = engine.run(&[], &[""]).exits(127);
+    assert!(output.stderr.contains(MISSING) && output.stderr.contains(r#" "":"#), "{output}");
 }
 
 fn missing_path(engine: Engine) {
