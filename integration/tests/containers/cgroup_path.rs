@@ -2,7 +2,7 @@
 
 use super::config_errors::refuses;
 use integration::container::CGROUPS;
-use integration::{Bundle, Container, Runtime};
+use integration::{Bundle, Container, Runtime, Snapshot};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,6 +19,8 @@ cases! {
         lnx_59_missing_cgroups_are_made,
         lnx_64_inherited_cgroup_namespace_gives_no_ownership,
         lnx_65_without_a_writable_mount_there_is_no_ownership,
+        peer_45_born_into_a_cgroup_that_was_killed_once,
+        peer_45_born_out_of_a_cgroup_that_was_killed_once,
     ;
     Any [UserNs]:
         lnx_62_cgroup_belongs_to_the_mapped_user,
@@ -246,4 +248,36 @@ fn lnx_67_missing_delegated_files_are_no_failure(runtime: &Runtime) {
 fn lnx_68_without_the_kernels_list_three_files_are_given(runtime: &Runtime) {
     let given = given_after(runtime, "mount -t tmpfs tmpfs /sys/kernel/cgroup");
     assert_eq!(given, set_of(["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]));
+}
+
+/// Kernels that guard births against `cgroup.kill` kill whoever is born from a cgroup that was killed another number of
+/// times than the one it is born into.
+fn killed_once(path: &Path) {
+    fs::create_dir(path).unwrap();
+    fs::write(path.join("cgroup.kill"), "1").unwrap();
+}
+
+fn peer_45_born_into_a_cgroup_that_was_killed_once(runtime: &Runtime) {
+    let container = Container::sleeper(runtime);
+    killed_once(&container.cgroup());
+    container.run_detached().ok();
+    let path = cgroup_of(&container);
+    assert!(path.ends_with("/container"), "{path}");
+    let inside = container.exec(["grep", "^0:", "/proc/self/cgroup"]).ok();
+    assert_eq!(inside.text(), "0::/");
+}
+
+fn peer_45_born_out_of_a_cgroup_that_was_killed_once(runtime: &Runtime) {
+    let container = Container::sleeper(runtime);
+    let callers = container.parent_cgroup().join("caller");
+    killed_once(&callers);
+    let enter = format!("echo $$ >'{}/cgroup.procs'", callers.display());
+    let before = Snapshot::take(&container);
+    container.record(container.settled(container.run_call(&["--detach"]).after(&enter).run())).ok();
+    let path = cgroup_of(&container);
+    assert!(path.ends_with("/container"), "{path}");
+    let words = ["exec", &container.id, "grep", "^0:", "/proc/self/cgroup"];
+    assert_eq!(container.call(words).after(&enter).run().ok().text(), "0::/");
+    container.delete_force().ok();
+    before.assert_unchanged(&container);
 }

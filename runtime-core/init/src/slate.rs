@@ -39,6 +39,8 @@ pub struct Slate {
     listener: AtomicU32,
     /// The host has taken the listener.
     taken: AtomicU32,
+    /// The usher enters the cgroup before the birth.
+    enters: AtomicU32,
     message_len: AtomicU32,
     message: [AtomicU8; MESSAGE],
 }
@@ -134,6 +136,17 @@ impl Slate {
     #[must_use]
     pub fn is_taken(&self) -> bool {
         self.taken.load(Ordering::Acquire) != 0
+    }
+
+    /// The host wants the usher to enter the cgroup itself, as it could not bear into it.
+    pub fn enter_cgroup(&self) {
+        self.enters.store(1, Ordering::Release);
+    }
+
+    /// Whether the usher enters the cgroup itself.
+    #[must_use]
+    pub fn enters_cgroup(&self) -> bool {
+        self.enters.load(Ordering::Acquire) != 0
     }
 
     /// Number of instructions of the filter in the late data.

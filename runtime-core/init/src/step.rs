@@ -404,6 +404,7 @@ steps! {
     /// `unshare(CLONE_NEWTIME)`, `write(/proc/self/timens_offsets)`—before a birth, by which a time namespace is entered.
     5 TimeOffsets { /** lines of `CLOCK SECS NANOSECS` */ offsets: Text }
     /// `clone3(CLONE_PARENT | CLONE_PIDFD | namespaces [| CLONE_INTO_CGROUP])`—the container's process is born; the usher ends.
+    /// If the kernel killed one that was born into the cgroup, first `openat2`, `write(cgroup.procs)`.
     6 Birth { /** `CLONE_NEW*` flags */ namespaces: u32, /** directory of the cgroup */ cgroup: Option<Slot> }
     /// `write`, `read` on the gate—stand until the host has done its part.
     7 Await { /** which */ gate: Gate }

@@ -138,6 +138,13 @@ impl Frame {
         true
     }
 
+    /// Says whether the usher enters the cgroup itself, before it bears init.
+    pub fn set_entering(&self, enters: bool) {
+        if let (Some(slate), true) = (self.slate(), enters) {
+            slate.enter_cgroup();
+        }
+    }
+
     /// The number of the filter's listener in init.
     pub fn offered(&self) -> Option<i32> {
         self.slate().and_then(Slate::offered)

@@ -17,6 +17,7 @@ mod net_devices;
 mod netlink;
 mod patience;
 mod rdt;
+mod rebirth;
 mod report;
 mod start;
 mod stdio;
@@ -167,6 +168,8 @@ struct Launch<'a> {
     notes: Vec<Note>,
     /// Who wants to know how long what takes.
     tracer: Tracer<'a>,
+    /// The usher enters the cgroup before it bears init.
+    enters_cgroup: bool,
 }
 
 impl<'a> Launch<'a> {
@@ -193,20 +196,27 @@ impl<'a> Launch<'a> {
             groups: Vec::new(),
             notes: Vec::new(),
             tracer: Tracer::off(),
+            enters_cgroup: false,
         }
     }
 
     fn run(mut self) -> Result<Init> {
         self.streams_fit()?;
-        for line in &self.plan.lines {
+        let mut lines = self.plan.lines.as_slice();
+        while let [line, rest @ ..] = lines {
+            lines = rest;
             let Act::Host(step) = &line.act else { continue };
             let begin = self.tracer.begin();
             let done = self.carry_out(step);
             self.tracer.host(self.plan, line, begin, done.is_ok());
-            if let Err(error) = done {
-                self.trace_init(false);
-                self.abandon();
-                return Err(placed(error, line.origin.as_ref()));
+            match done {
+                Ok(()) => {}
+                Err(error) if self.is_stillborn(&error) => lines = self.again()?,
+                Err(error) => {
+                    self.trace_init(false);
+                    self.abandon();
+                    return Err(placed(error, line.origin.as_ref()));
+                }
             }
         }
         self.trace_init(true);
@@ -244,6 +254,8 @@ impl<'a> Launch<'a> {
                 (self.cgroup, self.notes) = (created.cgroup, created.notes);
                 Ok(())
             }
+            // They hold since the first birth.
+            HostStep::CgroupDevices if self.enters_cgroup => Ok(()),
             HostStep::CgroupDevices => {
                 let Some(cgroup) = &self.cgroup else { return Ok(()) };
                 self.notes.extend(cgroup.restrict_devices(&self.plan.cgroup)?);
@@ -415,17 +427,18 @@ impl<'a> Launch<'a> {
         }
         let (gates, inits_end) = Gates::new()?;
         let inits_end = self.descriptors.above_passed(inits_end)?;
-        self.descriptors.fill(self.dir, self.cgroup.as_ref(), &self.stdio)?;
+        if !self.enters_cgroup {
+            self.descriptors.fill(self.dir, self.cgroup.as_ref(), &self.stdio)?;
+        }
         let (numbers, stamped) = (self.descriptors.numbers(), self.tracer.is_on());
         let frame = Frame::lay_out(self.plan, self.dir, &numbers, inits_end.as_raw_fd(), stamped)?;
+        frame.set_entering(self.enters_cgroup);
         let mut inherit = self.descriptors.open_numbers();
         inherit.push(inits_end.as_raw_fd());
         let spawned = spawn(self.image.image(), frame.file(), &inherit, self.stdio.numbers());
         let (_, usher) = spawned.map_err(|fault| self.image.not_started(fault))?;
-        // From here on only init holds them: its end of the gate closing means that it is gone.
+        // From here on only init holds it: its end of the gate closing means that it is gone.
         drop(inits_end);
-        self.descriptors.close();
-        self.stdio = Stdio::inherit();
         (self.usher, self.gates, self.frame) = (Some(usher), Some(gates), Some(frame));
         Ok(())
     }
@@ -462,7 +475,13 @@ impl<'a> Launch<'a> {
     /// Waits until init stands at `gate`.
     fn reach(&mut self, gate: Gate) -> Result<()> {
         let (gates, patience) = self.patient_gates()?;
-        if gates.reached(gate, patience)? { Ok(()) } else { Err(self.failure()) }
+        if !gates.reached(gate, patience)? {
+            return Err(self.failure());
+        }
+        // Init lives, and what was opened for it is in its hands.
+        self.descriptors.close();
+        self.stdio = Stdio::inherit();
+        Ok(())
     }
 
     /// Waits until init has closed its end of the gate: right before it waits for `start`, or by its `execve`.

@@ -16,6 +16,7 @@ fn slate() -> Slate {
         filter_len: word(),
         listener: word(),
         taken: word(),
+        enters: word(),
         message_len: word(),
         message: [const { AtomicU8::new(0) }; MESSAGE],
     }
