@@ -36,8 +36,7 @@ impl Case {
     pub fn run(&self, runtime: &Runtime, peers: &Peers) -> Result<(), String> {
         let known = peers.reason(self.name);
         expect_failure(known.is_some());
-        let failure = catch_unwind(AssertUnwindSafe(|| (self.test)(runtime))).err().map(|payload| told(&*payload));
-        match (failure, known) {
+        match (caught(|| (self.test)(runtime)).err(), known) {
             (None, None) | (Some(_), Some(_)) => Ok(()),
             (None, Some(reason)) if reason.starts_with("sometimes") => Ok(()),
             (Some(failure), None) => Err(failure),
@@ -56,6 +55,11 @@ pub fn collect_panics() {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         PLACE_OF_PANIC.with(|slot| *slot.borrow_mut() = place);
     }));
+}
+
+/// Carries out a part of a test that may panic, and says with what.
+pub fn caught(part: impl FnOnce()) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(part)).map_err(|payload| told(&*payload))
 }
 
 fn told(payload: &(dyn Any + Send)) -> String {

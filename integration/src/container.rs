@@ -303,18 +303,21 @@ impl Container {
         })
     }
 
-    /// Kills what is left and reaps it, as a shim would: the init of a pid namespace does not end before the last zombie
-    /// in it is gone, and what was executed in the background is a child of this process by now.
+    /// Kills what is left and reaps it: what was executed in the background is a child of this process by now.
     fn end_processes(&self) {
         let _ = fs::write(self.parent_cgroup().join("cgroup.kill"), "1");
+        let _ = within(Duration::from_secs(2), || (self.reap_ended() == 0).then_some(()));
+    }
+
+    /// Reaps what has ended in the container's cgroup and became a child of this process, as a shim would: the init of a
+    /// pid namespace does not end before the last zombie in it is gone. Returns how many processes there were.
+    pub fn reap_ended(&self) -> usize {
         let ours = |process: &Process| process.cgroup().is_some_and(|path| path.contains(&self.name));
-        let _ = within(Duration::from_secs(2), || {
-            let left: Vec<Process> = Process::all().into_iter().filter(ours).collect();
-            for process in &left {
-                let _ = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
-            }
-            left.is_empty().then_some(())
-        });
+        let left: Vec<Process> = Process::all().into_iter().filter(ours).collect();
+        for process in &left {
+            let _ = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
+        }
+        left.len()
     }
 
     fn remove_container(&self) {

@@ -22,6 +22,7 @@ pub mod place;
 pub mod process;
 pub mod runtime;
 pub mod schema;
+pub mod strike;
 pub mod terminal;
 
 pub use agent::{Agent, Answer, Told};
@@ -36,4 +37,5 @@ pub use host::Snapshot;
 pub use place::{Need, Place};
 pub use process::Process;
 pub use runtime::{Name, Runtime};
+pub use strike::{Blow, Left, Party, Seen, Strike, follow};
 pub use terminal::{ConsoleSocket, Pty};

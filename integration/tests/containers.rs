@@ -24,6 +24,7 @@ areas! { containers:
     command_line,
     config_errors,
     copy_up,
+    crash,
     cves,
     damage,
     deletion,
