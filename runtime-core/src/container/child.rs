@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -108,6 +108,18 @@ impl Process {
         // POLLHUP, which needs no asking for, says that it was reaped.
         let _ = poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::empty())], REAPED);
         owned::status_of_reaped(self.pidfd.as_fd()).map(ExitStatus::from_raw)
+    }
+}
+
+impl AsRawFd for Process {
+    fn as_raw_fd(&self) -> RawFd {
+        self.pidfd.as_raw_fd()
+    }
+}
+
+impl From<Process> for OwnedFd {
+    fn from(process: Process) -> Self {
+        process.pidfd
     }
 }
 

@@ -60,7 +60,7 @@ impl ExecRequest {
     }
 
     /// The process to be executed beside `own`.
-    fn process(&self, own: &Value) -> Value {
+    fn beside(&self, own: &Value) -> Value {
         let (true, Some(own), Some(changes)) = (self.like_own, own.as_object(), self.process.as_object()) else {
             return inherited(self.process.clone(), own);
         };
@@ -113,7 +113,7 @@ impl Container {
         };
         let (true, Some((pid, pidfd))) = (runs, &sight.init) else { return Err(self.unfit("exec in", sight.status)) };
         let mut config = self.saved_config()?;
-        config["process"] = request.process(&config["process"]);
+        config["process"] = request.beside(&config["process"]);
         let bundle = Bundle::parse(sight.record.bundle.clone(), config.to_string().into_bytes())?;
         let mut options = CreateOptions::new(self.id());
         options.pass_fds.clone_from(&request.pass_fds);
@@ -202,9 +202,9 @@ mod tests {
         let mut request = ExecRequest::new(["ps", "-e"]);
         request.process["user"] = json!({ "uid": 8 });
         let expected = json!({ "args": ["ps", "-e"], "terminal": false, "cwd": "/a", "user": { "uid": 8 }, "apparmorProfile": "p" });
-        assert_eq!(request.process(&own), expected);
+        assert_eq!(request.beside(&own), expected);
         let whole = ExecRequest::from_process(json!({ "args": ["ps"], "cwd": "/" }));
-        assert_eq!(whole.process(&own), json!({ "args": ["ps"], "cwd": "/", "apparmorProfile": "p" }));
-        assert_eq!(ExecRequest::new(["ps"]).process(&Value::Null), json!({ "args": ["ps"], "terminal": false }));
+        assert_eq!(whole.beside(&own), json!({ "args": ["ps"], "cwd": "/", "apparmorProfile": "p" }));
+        assert_eq!(ExecRequest::new(["ps"]).beside(&Value::Null), json!({ "args": ["ps"], "terminal": false }));
     }
 }
