@@ -283,6 +283,12 @@ pub enum StateProblem {
     /// The id is taken.
     #[error("container with given ID already exists")]
     AlreadyExists,
+    /// The plan is one for another container.
+    #[error("the plan is for the container {planned:?}: it has its name and its cgroup")]
+    OtherPlan {
+        /// The id in the plan's [`crate::CreateOptions`].
+        planned: String,
+    },
     /// The operation needs another status. Where engines look for certain words, they are at the end.
     #[error("{}", status_refused(verb, *status))]
     Status {

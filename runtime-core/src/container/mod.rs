@@ -71,12 +71,12 @@ impl Made {
 }
 
 impl Store {
-    /// Creates the container `id` as `plan` says. When this returns, all of it is in place and its
+    /// Creates the container `id` as `plan` says, which is one for that id. When this returns, all of it is in place and its
     /// first process waits for [`Container::start`].
     ///
     /// # Errors
-    /// [`StateProblem::InvalidId`], [`StateProblem::AlreadyExists`], and what the launch reports. Nothing
-    /// is left of the container then.
+    /// [`StateProblem::InvalidId`], [`StateProblem::AlreadyExists`], [`StateProblem::OtherPlan`], and what the launch reports.
+    /// Nothing is left of the container then.
     pub fn create(&self, id: &str, plan: &Plan, stdio: Stdio) -> Result<Container> {
         self.create_told(id, plan, stdio, Tracer::off())
     }
@@ -98,6 +98,10 @@ impl Store {
 
     fn create_told(&self, id: &str, plan: &Plan, stdio: Stdio, tracer: Tracer<'_>) -> Result<Container> {
         let id = ContainerId::new(id)?;
+        if id != *plan.id() {
+            let planned = plan.id().to_string();
+            return Err(Error::state(id.as_str(), StateProblem::OtherPlan { planned }));
+        }
         let outline = plan.record();
         let record = Record::new(&id, &outline);
         let launch = |dir: &ContainerDir| launch::create(plan, dir, stdio, &self.image, tracer);

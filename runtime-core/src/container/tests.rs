@@ -460,3 +460,15 @@ fn lists_are_sorted_and_skip_foreign_entries() {
     let stopped = |name: &str| (name.to_owned(), Status::Stopped);
     assert_eq!(names, [stopped("a"), stopped("b"), stopped("c")]);
 }
+
+#[test]
+fn a_plan_is_for_one_container() {
+    let (_tmp, store) = store();
+    let config = r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "linux": {"namespaces": [{"type": "mount"}]}}"#;
+    let bundle = crate::Bundle::parse("/b".into(), config.into()).unwrap();
+    let mut host = crate::Host::default();
+    (host.privileged, host.cgroup.mount) = (true, "/sys/fs/cgroup".into());
+    let plan = Plan::create(&bundle, &host, &crate::CreateOptions::new("web")).unwrap();
+    says(store.create("other", &plan, Stdio::inherit()), "the plan is for the container \"web\"");
+    assert_eq!(store.list().unwrap().len(), 0);
+}

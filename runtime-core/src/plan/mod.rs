@@ -235,6 +235,7 @@ pub struct Plan {
 
 #[derive(Clone, Debug)]
 struct Outline {
+    id: ContainerId,
     oci_version: String,
     bundle: PathBuf,
     rootfs: PathBuf,
@@ -300,6 +301,7 @@ impl Plan {
         let spec = bundle.spec();
         let annotations = spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let record = Outline {
+            id: id.clone(),
             oci_version: spec.version().clone(),
             bundle: bundle.dir().to_owned(),
             rootfs: draft.rootfs.clone(),
@@ -343,6 +345,11 @@ impl Plan {
             hooks: &self.hooks,
             config_json: &r.config,
         }
+    }
+
+    /// The container that it is for.
+    pub(crate) const fn id(&self) -> &ContainerId {
+        &self.record.id
     }
 
     /// Whether the process gets a terminal, which has to be asked for with `Stdio::terminal` then.
