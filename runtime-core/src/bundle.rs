@@ -50,10 +50,19 @@ impl Bundle {
     /// # Errors
     /// [`Error::Config`] if the text is not a configuration of runtime-spec 1.x.
     pub fn parse(dir: PathBuf, text: Vec<u8>) -> Result<Self> {
-        let mut raw = json::strict(&text)?;
+        Self::checked(dir, json::strict(&text)?, text)
+    }
+
+    /// The same of values that were read before; it has no text.
+    pub(crate) fn of_values(dir: PathBuf, raw: Value) -> Result<Self> {
+        Self::checked(dir, raw, Vec::new())
+    }
+
+    fn checked(dir: PathBuf, mut raw: Value, text: Vec<u8>) -> Result<Self> {
         required::check(&raw)?;
         let unknown_capabilities = json::drop_unknown_capabilities(&mut raw);
-        let spec = json::typed(&raw, !unknown_capabilities.is_empty(), &text)?;
+        let as_given = unknown_capabilities.is_empty() && !text.is_empty();
+        let spec = json::typed(&raw, as_given.then_some(text.as_slice()))?;
         Ok(Self { dir, text, raw, spec, unknown_capabilities })
     }
 

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -116,16 +117,17 @@ pub(super) fn drop_unknown_capabilities(raw: &mut Value) -> Vec<String> {
     unknown.into_iter().collect()
 }
 
-/// The configuration as types. They are read from the text, which has lines and columns, unless something had to be
-/// changed for them.
-pub(super) fn typed(raw: &Value, changed: bool, text: &[u8]) -> Result<Spec> {
+/// The configuration as types. They are read from the text, which has lines and columns, unless there is none, or
+/// something had to be changed for them. (Reading the values directly would double the code of all these types.)
+pub(super) fn typed(raw: &Value, text: Option<&[u8]>) -> Result<Spec> {
     let fitted = fitted(raw);
-    let other = (changed || fitted.is_some()).then(|| fitted.as_ref().unwrap_or(raw).to_string().into_bytes());
-    let (text, told) = other.as_ref().map_or((text, true), |text| (text.as_slice(), false));
-    let spec = serde_json::from_slice(text).map_err(|error| refused(&error, text, told))?;
+    let values = fitted.as_ref().unwrap_or(raw);
+    let given = text.filter(|_| fitted.is_none());
+    let text = given.map_or_else(|| Cow::Owned(values.to_string().into_bytes()), Cow::Borrowed);
+    let spec = serde_json::from_slice(&text).map_err(|error| refused(&error, &text, given.is_some()))?;
     if has_unusual_list(raw, false) {
         let read = serde_json::to_value(&spec).map_err(|error| invalid_json(".", None, error.to_string()))?;
-        objects_are_objects(fitted.as_ref().unwrap_or(raw), &read, &ConfigPath::default())?;
+        objects_are_objects(values, &read, &ConfigPath::default())?;
     }
     Ok(spec)
 }
@@ -282,7 +284,7 @@ mod tests {
         let read = |pointer: &str, value: Value| {
             let mut raw = base.clone();
             *raw.pointer_mut(pointer).expect("a place") = value;
-            typed(&raw, false, raw.to_string().as_bytes()).map(drop).map_err(|error| error.to_string())
+            typed(&raw, Some(raw.to_string().as_bytes())).map(drop).map_err(|error| error.to_string())
         };
         assert_eq!(read("/root", serde_json::json!({"path": "x"})), Ok(()));
         for (pointer, value, at) in [

@@ -77,12 +77,18 @@ impl Container {
     /// # Errors
     /// [`StateProblem::Record`] if the saved configuration cannot be read.
     pub fn own_process(&self) -> Result<Value> {
-        Ok(self.saved_config()?["process"].take())
+        Ok(self.saved_config()?["process"].clone())
     }
 
-    fn saved_config(&self) -> Result<Value> {
+    /// What a further process may take from the saved configuration. It is read once, because nobody ever changes it.
+    fn saved_config(&self) -> Result<&Value> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
         let text = self.dir.read(CONFIG)?.ok_or_else(|| self.dir.damaged(CONFIG, "missing"))?;
-        serde_json::from_slice(&text).map_err(|error| self.dir.damaged(CONFIG, error))
+        let mut config = serde_json::from_slice(&text).map_err(|error| self.dir.damaged(CONFIG, error))?;
+        drop_what_is_done(&mut config);
+        Ok(self.config.get_or_init(|| config))
     }
 
     /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs. With it comes
@@ -112,9 +118,9 @@ impl Container {
             Status::Creating | Status::Stopped => false,
         };
         let (true, Some((pid, pidfd))) = (runs, &sight.init) else { return Err(self.unfit("exec in", sight.status)) };
-        let mut config = self.saved_config()?;
+        let mut config = self.saved_config()?.clone();
         config["process"] = request.beside(&config["process"]);
-        let bundle = Bundle::parse(sight.record.bundle.clone(), config.to_string().into_bytes())?;
+        let bundle = Bundle::of_values(sight.record.bundle.clone(), config)?;
         let mut options = CreateOptions::new(self.id());
         options.pass_fds.clone_from(&request.pass_fds);
         options.plain_lines = request.plain_lines;
@@ -143,6 +149,23 @@ impl Container {
             Some(cgroup) => cgroup.pids(),
             None => Ok(Vec::new()),
         }
+    }
+}
+
+/// Drops the longest parts of a configuration that ask for nothing of a further process, so that they are not read again.
+fn drop_what_is_done(config: &mut Value) {
+    const DONE: [(&str, &[&str]); 2] =
+        [("", &["mounts", "hooks"]), ("/linux", &["devices", "resources", "maskedPaths", "readonlyPaths", "sysctl"])];
+    for (place, names) in DONE {
+        if let Some(Value::Object(members)) = config.pointer_mut(place) {
+            names.iter().for_each(|name| drop(members.remove(*name)));
+        }
+    }
+    // The filter is kept as a program. Only an agent that is to be asked is told of each process that has it.
+    if let Some(Value::Array(calls)) = config.pointer_mut("/linux/seccomp/syscalls")
+        && !calls.iter().any(|call| call["action"] == "SCMP_ACT_NOTIFY")
+    {
+        calls.clear();
     }
 }
 
@@ -194,6 +217,29 @@ fn absent(path: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_dropped_asks_for_nothing_of_a_further_process() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/configs");
+        let mut compared = 0;
+        let host = Host { apparmor: true, selinux: true, ..Host::probe().unwrap() };
+        for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let Ok(config) = serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()) else { continue };
+            let plan = |config: Value| {
+                let bundle = Bundle::of_values("/b".into(), config).ok()?;
+                Plan::exec(&bundle, &host, &CreateOptions::new("x"), 7).ok()
+            };
+            let mut less = config.clone();
+            drop_what_is_done(&mut less);
+            let differs = less != config;
+            // The notes of what is dropped were told when the container was created.
+            let lines = |plan: Plan| (plan.lines, plan.texts.bytes().to_vec(), plan.words);
+            let (all, less) = (plan(config).map(lines), plan(less).map(lines));
+            compared += usize::from(differs && all.is_some());
+            assert!(all.is_none() || all == less, "{}", file.display());
+        }
+        assert!(compared > 20, "{compared}");
+    }
 
     #[test]
     fn a_request_differs_from_the_containers_own_process_in_what_it_says() {

@@ -15,10 +15,12 @@ pub(crate) mod store;
 mod undo;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::libc::SIGKILL;
+use serde_json::Value;
 
 pub use child::Process;
 pub use exec::ExecRequest;
@@ -51,6 +53,8 @@ pub struct Container {
     image: InitImage,
     /// In the hands of whoever created it.
     made: Option<Made>,
+    /// The saved configuration, once it was needed.
+    config: OnceLock<Value>,
 }
 
 /// What the creator of a container knows about it without looking.
@@ -117,13 +121,17 @@ impl Store {
     ) -> Result<Container> {
         let (dir, lock) = self.make(id)?;
         match bring_up(&dir, record, config, launch) {
-            Ok(made) => Ok(Container { dir, image: self.image.clone(), made: Some(made) }),
+            Ok(made) => Ok(self.container(dir, Some(made))),
             Err(error) => {
                 // If this fails too, the record stays for `delete --force`; the first error is the one to tell.
                 let _ = remove(&dir, &lock, false, None);
                 Err(error)
             }
         }
+    }
+
+    fn container(&self, dir: ContainerDir, made: Option<Made>) -> Container {
+        Container { dir, image: self.image.clone(), made, config: OnceLock::new() }
     }
 
     /// The container `id`.
@@ -133,7 +141,7 @@ impl Store {
     pub fn load(&self, id: &str) -> Result<Container> {
         let id = ContainerId::new(id)?;
         match self.find(&id)? {
-            Some(dir) if dir.has(state::FILE)? => Ok(Container { dir, image: self.image.clone(), made: None }),
+            Some(dir) if dir.has(state::FILE)? => Ok(self.container(dir, None)),
             _ => Err(missing(&id)),
         }
     }
