@@ -14,7 +14,7 @@ fn var(name: &str) -> String {
 }
 
 fn main() {
-    println!("cargo::rerun-if-env-changed=RUNTIME_INIT_IMAGE");
+    println!("cargo::rerun-if-env-changed=DOCS_RS");
     let out = PathBuf::from(var("OUT_DIR")).join("init");
     println!("cargo::rustc-env=RUNTIME_INIT_IMAGE={}", out.display());
     if std::env::var_os("CARGO_CFG_MIRI").is_some() || std::env::var_os("DOCS_RS").is_some() {
