@@ -28,7 +28,7 @@ use std::thread;
 pub enum Party {
     /// The command itself.
     Host,
-    /// Its first child: init's first life, outside. In crun that is init itself.
+    /// Its child before there is an init: init's first life, outside. In crun that is init itself.
     Usher,
     /// What the usher bears beside itself, up to its program.
     Init,
@@ -299,10 +299,15 @@ impl Tracer {
         self.seen.born.push(process);
         let beside = process.status("PPid").and_then(|pid| pid.parse().ok()) == Some(self.root.as_raw());
         match party {
-            Party::Host if self.init == Init::Born && self.seen.born.len() == 1 => Some(Party::Usher),
+            // It may take a second one. What comes after that are hooks.
+            Party::Host if self.init == Init::Born && !self.has_usher_or_init() => Some(Party::Usher),
             Party::Usher | Party::Init if self.init == Init::Born && beside => Some(Party::Init),
             _ => None,
         }
+    }
+
+    fn has_usher_or_init(&self) -> bool {
+        self.known.values().any(|tracee| tracee.party == Party::Usher) || self.seen.calls.contains_key(&Party::Init)
     }
 
     fn let_go(&mut self, pid: Pid) {

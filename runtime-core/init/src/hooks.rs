@@ -127,8 +127,9 @@ fn watch(view: &View<'_>, hook: &Hook<'_>, pid: i32, pidfd: Closing, output: &Cl
             break false;
         }
         if text && !more {
-            // Its output is closed; only its end, or its time, is left to wait for.
-            break process::poll_two([pidfd.0, pidfd.0], left)?[0];
+            // Its output is closed; only its end, or its time, is left to wait for. The kernel looks at one after the other,
+            // and it may end between the two looks.
+            break process::poll_two([pidfd.0, pidfd.0], left)?.contains(&true);
         }
     };
     if !in_time {
