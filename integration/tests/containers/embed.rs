@@ -376,6 +376,21 @@ fn live_unreaped(embedder: &Embedder, id: &str) {
     container.delete(false).unwrap();
     let refused = embedder.create(id, |config| config["process"]["args"] = json!(["missing"])).map(drop).unwrap_err();
     assert!(refused.to_string().starts_with("process.args: find missing: "), "{refused}");
+    hooked_unreaped(embedder, id);
+}
+
+/// A hook is a child as well. What is not known of it must not be taken for success.
+fn hooked_unreaped(embedder: &Embedder, id: &str) {
+    let hooked = |seconds: &str| {
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", format!("sleep {seconds}")]});
+        embedder.create(id, |config| config["hooks"] = json!({ "prestart": [hook] }))
+    };
+    let failed = hooked("nonsense").map(drop).unwrap_err();
+    assert!(matches!(failed, Error::Hook { .. }), "{failed:?}");
+    match hooked("0.1") {
+        Ok(container) => drop(container.delete(false).unwrap()),
+        Err(lost) => assert!(!status_is_kept() && lost.to_string().contains("is not known"), "{lost}"),
+    }
 }
 
 fn reaper(embedder: &Embedder) {

@@ -91,8 +91,8 @@ impl Container {
         Ok(self.config.get_or_init(|| config))
     }
 
-    /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs. With it comes
-    /// what is worth knowing about its plan.
+    /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs. It is a child of
+    /// the caller's, to be waited for: see [`Process`].
     ///
     /// # Errors
     /// [`StateProblem::Status`] for a container that is stopped, or paused unless that is ignored; [`Error::Config`] for

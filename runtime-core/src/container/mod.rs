@@ -263,7 +263,7 @@ impl Container {
         result
     }
 
-    /// Sends `signal` to the first process. SIGKILL ends all processes of a container that has no pid
+    /// Sends `signal`, a number as in signal(7), to the first process. SIGKILL ends all processes of a container that has no pid
     /// namespace of its own, since there the kernel does not do that; they may have outlived the first one.
     ///
     /// # Errors
@@ -291,7 +291,7 @@ impl Container {
         if process::send(pidfd.as_fd(), signal)? { Ok(()) } else { Err(self.unfit("kill", Status::Stopped)) }
     }
 
-    /// Sends `signal` to every process in the container's cgroup and below, whatever the status; a
+    /// Sends `signal`, a number as in signal(7), to every process in the container's cgroup and below, whatever the status; a
     /// container without processes is fine.
     ///
     /// # Errors
@@ -308,7 +308,7 @@ impl Container {
         }
     }
 
-    /// Stops every process of the container where it is, until [`Self::resume`].
+    /// Stops every process of the container where it is (`cgroup.freeze`), until [`Self::resume`]. The kernel is given 10 seconds.
     ///
     /// # Errors
     /// [`StateProblem::Status`] unless it is created or running; [`Error::Step`] if the kernel does not freeze its
