@@ -270,7 +270,9 @@ fn program(
         filter(p, last);
         p.host(done);
         wait(p);
-        hooks::inside(p, Phase::StartContainer)?;
+        if has_hooks {
+            hooks::inside(p, Phase::StartContainer)?;
+        }
     } else if has_hooks {
         // They are programs of the image: no right and no call is theirs that the container's program has not.
         wait(p);
