@@ -22,6 +22,7 @@ areas! { containers:
     cgroup_path,
     cgroup_unified,
     command_line,
+    contention,
     config_errors,
     copy_up,
     crash,

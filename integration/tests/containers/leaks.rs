@@ -122,7 +122,7 @@ fn keys_of(name: &str) -> Vec<String> {
 }
 
 /// A zombie keeps the path of its cgroup.
-fn processes_of(container: &Container) -> Vec<Process> {
+pub fn processes_of(container: &Container) -> Vec<Process> {
     let ours = |process: &Process| process.cgroup().is_some_and(|path| path.contains(container.name()));
     Process::all().into_iter().filter(ours).collect()
 }

@@ -215,32 +215,56 @@ impl Cgroup {
     /// Freezes it and waits until every process has stopped. After an error it is thawed again.
     ///
     /// # Errors
-    /// [`Error::Step`]; `ETIMEDOUT` if they have not stopped `within` that time.
+    /// [`Error::Step`]; `ETIMEDOUT` if they have not stopped `within` that time, `ECANCELED` if somebody else has thawed it
+    /// meanwhile.
     pub fn freeze(&self, within: Duration) -> Result<()> {
         let refused = self.refused("freeze");
         self.dir.write("cgroup.freeze", "1").map_err(&refused)?;
-        let problem = match self.wait_for("frozen", 1, Instant::now() + within) {
-            Ok(true) => return Ok(()),
-            Ok(false) => Refusal { call: "wait for cgroup.events", errno: Errno::ETIMEDOUT },
-            Err(refusal) => refusal,
-        };
-        unless_gone(self.dir.write("cgroup.freeze", "0")).map_err(self.refused("thaw"))?;
-        Err(refused(problem).into())
+        let Err(problem) = self.settle(true, within) else { return Ok(()) };
+        let mut error = refused(problem);
+        if problem.errno == Errno::ECANCELED {
+            error.detail = Some("somebody else has thawed it meanwhile".to_owned());
+        } else {
+            unless_gone(self.dir.write("cgroup.freeze", "0")).map_err(self.refused("thaw"))?;
+        }
+        Err(error.into())
     }
 
     /// Thaws it and waits until it is.
     ///
     /// # Errors
-    /// [`Error::Step`]; `ETIMEDOUT` if it still is frozen after `within`, because a cgroup above it is.
+    /// [`Error::Step`]; `ETIMEDOUT` if it still is frozen after `within`, because a cgroup above it is; `ECANCELED` if
+    /// somebody else has frozen it meanwhile.
     pub fn thaw(&self, within: Duration) -> Result<()> {
         let refused = self.refused("thaw");
         self.dir.write("cgroup.freeze", "0").map_err(&refused)?;
-        if self.wait_for("frozen", 0, Instant::now() + within).map_err(&refused)? {
-            return Ok(());
-        }
-        let mut error = refused(Refusal { call: "wait for cgroup.events", errno: Errno::ETIMEDOUT });
-        error.detail = Some("a cgroup above it is frozen".to_owned());
+        let Err(problem) = self.settle(false, within) else { return Ok(()) };
+        let mut error = refused(problem);
+        error.detail = match problem.errno {
+            Errno::ETIMEDOUT => Some("a cgroup above it is frozen".to_owned()),
+            Errno::ECANCELED => Some("somebody else has frozen it meanwhile".to_owned()),
+            _ => None,
+        };
         Err(error.into())
+    }
+
+    /// Waits until it is frozen, or is not any more. Whoever asks for the opposite meanwhile ends the wait, which might never
+    /// end otherwise, and of which no event tells.
+    fn settle(&self, frozen: bool, within: Duration) -> fs::Result {
+        const LOOK_AGAIN: Duration = Duration::from_millis(50);
+        let (deadline, wanted) = (Instant::now() + within, if frozen { "1" } else { "0" });
+        let given_up = |errno| Err(Refusal { call: "wait for cgroup.events", errno });
+        loop {
+            if self.wait_for("frozen", u64::from(frozen), deadline.min(Instant::now() + LOOK_AGAIN))? {
+                return Ok(());
+            }
+            if self.dir.word("cgroup.freeze")?.as_deref() != Some(wanted) {
+                return given_up(Errno::ECANCELED);
+            }
+            if Instant::now() >= deadline {
+                return given_up(Errno::ETIMEDOUT);
+            }
+        }
     }
 
     /// Whether all of its processes are frozen, by itself or by an ancestor. One that has gone is not.

@@ -332,6 +332,29 @@ fn freeze_stops_and_thaw_lets_go_on() {
 }
 
 #[test]
+fn freezing_and_thawing_at_once_do_not_wait_for_each_other() {
+    let Some(place) = place("freeze-thaw") else { return };
+    let cgroup = place.create("a", json!({}));
+    let mut child = place.sleeper("a");
+    let begin = Instant::now();
+    let again = |act: &(dyn Fn() -> Result<()> + Sync)| {
+        for _ in 0..50 {
+            let error = act().err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.is_empty() || error.contains("ECANCELED"), "{error}");
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| again(&|| cgroup.freeze(SOON)));
+        scope.spawn(|| again(&|| cgroup.thaw(SOON)));
+    });
+    // Fifty times at most what it takes to look again, and not one of the waits in full.
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+    cgroup.thaw(SOON).expect("thawed");
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+}
+
+#[test]
 fn rt_66_removal_takes_what_the_container_nested_however_deep() {
     let Some(place) = place("rt_66") else { return };
     let cgroup = place.create("a", json!({}));

@@ -11,7 +11,7 @@ use super::state::Sight;
 use super::{CONFIG, Container, Process, Status, cgroup_of, process};
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Result, StateProblem};
+use crate::error::{Errno, Error, Result, Side, StateProblem, StepError};
 use crate::host::Host;
 use crate::launch::{self, Stdio, Target};
 use crate::plan::{CreateOptions, Plan};
@@ -85,7 +85,15 @@ impl Container {
         if let Some(config) = self.config.get() {
             return Ok(config);
         }
-        let text = self.dir.read(CONFIG)?.ok_or_else(|| self.dir.damaged(CONFIG, "missing"))?;
+        let Some(text) = self.dir.read(CONFIG)? else {
+            // It goes with a deletion, before the record does and after the process has.
+            let ended = self.look()?.status == Status::Stopped;
+            return Err(if ended {
+                self.unfit("exec in", Status::Stopped)
+            } else {
+                self.dir.damaged(CONFIG, "missing")
+            });
+        };
         let mut config = serde_json::from_slice(&text).map_err(|error| self.dir.damaged(CONFIG, error))?;
         drop_what_is_done(&mut config);
         Ok(self.config.get_or_init(|| config))
@@ -131,7 +139,9 @@ impl Container {
         let into_frozen = request.ignore_paused;
         let target = Target { dir: &self.dir, state: sight.state(), init: pidfd.as_fd(), cgroup, into_frozen };
         match launch::exec(&plan, target, stdio, &self.image, tracer) {
-            Err(_) if process::ended(pidfd.as_fd(), Duration::ZERO)? => Err(self.unfit("exec in", Status::Stopped)),
+            Err(error) if process::ended(pidfd.as_fd(), last_moments(&error))? => {
+                Err(self.unfit("exec in", Status::Stopped))
+            }
             other => {
                 let mut init = other?;
                 init.notes.extend_from_slice(plan.notes());
@@ -166,6 +176,18 @@ fn drop_what_is_done(config: &mut Value) {
         && !calls.iter().any(|call| call["action"] == "SCMP_ACT_NOTIFY")
     {
         calls.clear();
+    }
+}
+
+/// How long the end of the container's process is waited for after `error`: one that is just ending loses its namespaces,
+/// or has the others of its pid namespace killed, before it counts as ended.
+fn last_moments(error: &Error) -> Duration {
+    const LAST_MOMENTS: Duration = Duration::from_millis(100);
+    let is_lost = |step: &StepError| step.side == Side::Host && matches!(step.errno, Errno::ENOENT | Errno::ESRCH);
+    match error {
+        Error::Step(step) if is_lost(step) => LAST_MOMENTS,
+        Error::Died { .. } => LAST_MOMENTS,
+        _ => Duration::ZERO,
     }
 }
 

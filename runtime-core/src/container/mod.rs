@@ -316,7 +316,7 @@ impl Container {
     pub fn pause(&self) -> Result<()> {
         let sight = self.look()?;
         match sight.status {
-            Status::Created | Status::Running => self.cgroup(&sight.record, "pause")?.freeze(KILL_WAIT),
+            Status::Created | Status::Running => self.unless_ended(&sight, "pause", |cgroup| cgroup.freeze(KILL_WAIT)),
             status => Err(self.unfit("pause", status)),
         }
     }
@@ -328,18 +328,25 @@ impl Container {
     pub fn resume(&self) -> Result<()> {
         let sight = self.look()?;
         match sight.status {
-            Status::Paused => self.cgroup(&sight.record, "resume")?.thaw(KILL_WAIT),
+            Status::Paused => self.unless_ended(&sight, "resume", |cgroup| cgroup.thaw(KILL_WAIT)),
             status => Err(self.unfit("resume", status)),
         }
     }
 
-    fn cgroup(&self, record: &Record, verb: &'static str) -> Result<Cgroup> {
+    /// Does something to the cgroup. What fails because the container is just ending is told as such.
+    fn unless_ended(&self, sight: &Sight, verb: &'static str, act: impl Fn(&Cgroup) -> Result<()>) -> Result<()> {
         let none = || {
             let mut error = StepError::host(None, format!("{verb} {}", self.id()), "openat", Errno::ENOENT);
             error.detail = Some("the container has no cgroup of its own".to_owned());
             error
         };
-        Ok(cgroup_of(record)?.ok_or_else(none)?)
+        let result = cgroup_of(&sight.record).and_then(|cgroup| act(&cgroup.ok_or_else(none)?));
+        match &sight.init {
+            Some((_, pidfd)) if result.is_err() && process::ended(pidfd.as_fd(), Duration::ZERO)? => {
+                Err(self.unfit(verb, Status::Stopped))
+            }
+            _ => result,
+        }
     }
 
     /// Removes the container and everything that creating it made. One that is created but was never

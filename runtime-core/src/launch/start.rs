@@ -16,7 +16,7 @@ use super::patience::{PATIENCE, Patience};
 use super::report;
 use crate::at::ConfigPath;
 use crate::container::ContainerDir;
-use crate::error::{Error, Result, StepError, StepRef};
+use crate::error::{Death, Error, Result, StepError, StepRef};
 use crate::trace::{self, Tracer};
 
 /// Lets the waiting init of the container in `dir` execute its program, and waits until it has.
@@ -36,19 +36,23 @@ pub(crate) fn start(dir: &ContainerDir, init: BorrowedFd<'_>, mut tracer: Tracer
 
 fn release(dir: &ContainerDir, init: BorrowedFd<'_>, frame: &Frame) -> Result<()> {
     let fifo = match dir.open_file(FIFO, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
-        Err(Error::Step(step)) if step.errno == Errno::ENXIO => return Err(gone(frame)),
+        Err(Error::Step(step)) if step.errno == Errno::ENXIO => return Err(died(Death::Unknown, frame)),
         other => other?,
     };
     if !fstat(&fifo).is_ok_and(|found| found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFIFO) {
         return Err(dir.damaged(FIFO, "not a fifo"));
     }
-    nix::unistd::write(&fifo, &[0]).map_err(|errno| StepError::host(None, "start the program", "write", errno))?;
+    match nix::unistd::write(&fifo, &[0]) {
+        Err(Errno::EPIPE) => return Err(died(Death::Unknown, frame)),
+        other => other.map_err(|errno| StepError::host(None, "start the program", "write", errno))?,
+    };
     let patience = Patience { limit: PATIENCE, frame: Some(frame) };
     let answered = patience.until(|limit| wait(fifo.as_fd(), init, limit));
     match frame.fault() {
         Some(fault) => Err(report::reported(last_line(frame), fault, frame)),
         None if answered && frame.phase() == Phase::Exec => Ok(()),
-        None => Err(gone(frame)),
+        None if answered => Err(died(Death::Unknown, frame)),
+        None => Err(died(Death::Deadline { waited: PATIENCE, frozen: false }, frame)),
     }
 }
 
@@ -76,6 +80,6 @@ fn last_line(frame: &Frame) -> StepRef {
     }
 }
 
-fn gone(frame: &Frame) -> Error {
-    Error::Died { how: report::death(None, None, PATIENCE), at: last_line(frame) }
+fn died(how: Death, frame: &Frame) -> Error {
+    Error::Died { how, at: last_line(frame) }
 }
