@@ -2,13 +2,16 @@
 
 use integration::container;
 use integration::engine::{IMAGE, call, fresh_name};
-use integration::{Engine, Runtime, until};
+use integration::{Call, Engine, Runtime, until};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
 
 cases! {
     Engines:
         row_5_docker_legacy_build,
+        row_17_114_docker_buildkit_build,
+        row_17_docker_buildkit_cancelled,
         row_25_docker_restart_policy,
         row_76_docker_top,
         row_77_docker_health_check,
@@ -20,16 +23,49 @@ cases! {
 
 const DOCKER: Engine = Engine::Docker;
 
-/// Every `RUN` is a container. BuildKit would want to be told of the runtime in another way.
-fn row_5_docker_legacy_build(_: &Runtime) {
-    let (folder, image) = (container::all().join(fresh_name()), fresh_name());
+/// A build of `image` by what `steps` do with the image of the tests.
+fn build(image: &str, steps: &str) -> Call {
+    let folder = container::all().join(fresh_name());
     fs::create_dir_all(&folder).expect("make a context");
-    let file = format!("FROM {IMAGE}\nRUN echo built >/file\nUSER 5\nRUN id -u\nCMD cat /file\n");
-    fs::write(folder.join("Dockerfile"), file).expect("write Dockerfile");
-    let build = DOCKER.call("build").args(["--tag", &image]).arg(&folder).env("DOCKER_BUILDKIT", "0").run().ok();
-    assert!(build.stdout.contains("\n5\n"), "{build}");
-    assert_eq!(DOCKER.call("run").args(["--rm", &image]).run().ok().stdout, "built\n");
-    DOCKER.call("rmi").args(["--force", &image]).run().ok();
+    fs::write(folder.join("Dockerfile"), format!("FROM {IMAGE}\n{steps}\n")).expect("write Dockerfile");
+    DOCKER.call("build").args(["--network=none", "--tag", image]).arg(&folder)
+}
+
+const STEPS: &str = "RUN echo built >/file\nUSER 5\nRUN echo user-$(id -u)\nCMD cat /file";
+
+fn runs_and_goes(image: &str) {
+    assert_eq!(DOCKER.call("run").args(["--rm", image]).run().ok().stdout, "built\n");
+    DOCKER.call("rmi").args(["--force", image]).run().ok();
+}
+
+/// Every `RUN` is a container of the daemon's.
+fn row_5_docker_legacy_build(_: &Runtime) {
+    let image = fresh_name();
+    let output = build(&image, STEPS).env("DOCKER_BUILDKIT", "0").run().ok();
+    assert!(output.stdout.contains("\nuser-5\n"), "{output}");
+    runs_and_goes(&image);
+}
+
+/// BuildKit calls the runtime itself, without containerd: `run --keep`, `state`, `delete`.
+fn row_17_114_docker_buildkit_build(_: &Runtime) {
+    let image = fresh_name();
+    let output = build(&image, STEPS).arg("--progress=plain").run().ok();
+    assert!(output.stderr.contains(" user-5\n"), "{output}");
+    runs_and_goes(&image);
+    build(&image, "RUN exit 3").run().fails_with("exit code: 3");
+}
+
+fn row_17_docker_buildkit_cancelled(runtime: &Runtime) {
+    let root = if runtime.is_runc() { "/run/runc" } else { "/run/runtime" };
+    let containers = || {
+        let entries = fs::read_dir(root).map_or(0, |entries| entries.flatten().filter(|e| e.path().is_dir()).count());
+        Some(entries)
+    };
+    let running = build(&fresh_name(), "RUN sleep 1000").spawn();
+    until("a container of a build", || containers().filter(|count| *count == 1));
+    running.signal(Signal::SIGINT);
+    running.wait().fails();
+    until("the end of the container", || containers().filter(|count| *count == 0));
 }
 
 fn row_25_docker_restart_policy(_: &Runtime) {
