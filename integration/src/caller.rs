@@ -24,7 +24,7 @@ const RESTLESS: [&str; 12] = [
 ];
 
 /// Files of `/proc/self` with settings. Not every kernel has all of them.
-const FILES: [&str; 15] = [
+const FILES: [&str; 14] = [
     "limits",
     "cgroup",
     "oom_score_adj",
@@ -33,7 +33,6 @@ const FILES: [&str; 15] = [
     "timerslack_ns",
     "timers",
     "coredump_filter",
-    "mountinfo",
     "uid_map",
     "gid_map",
     "setgroups",

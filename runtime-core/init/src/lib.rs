@@ -5,6 +5,8 @@
 //! `runtime-core/build.rs` it is a static program without libc, allocator or unwinder that maps its
 //! Frame and carries the steps out one by one ([`run`]).
 //!
+//! It is the other half of `runtime-core`, of the same version, and no interface for anybody else.
+//!
 //! It decides nothing: every path, flag and number it uses was written into the Frame by the planner.
 
 #![no_std]
