@@ -301,9 +301,11 @@ fn in_user_namespace(runtime: &Runtime) -> Container {
     container
 }
 
+/// Kernels that guard births against `cgroup.kill` make a second usher necessary.
 fn in_existing_cgroup(runtime: &Runtime) -> Container {
     let container = plain(runtime);
     fs::create_dir(container.cgroup()).unwrap();
+    fs::write(container.cgroup().join("cgroup.kill"), "1").unwrap();
     container
 }
 
