@@ -30,6 +30,8 @@ cases! {
         row_73_delete_of_a_created_container_is_killed_at_any_call,
         row_73_delete_of_a_stopped_container_is_killed_at_any_call,
         row_73_forced_delete_is_killed_at_any_call,
+    ;
+    Any [TwoProcessors]:
         row_79_nobody_waits_forever_for_a_stopped_process,
     ;
     Any [UserNs]:
