@@ -33,6 +33,9 @@ cases! {
         lib_6_another_thread_waits_for_any_child,
         lib_6_the_caller_ignores_sigchld,
     ;
+    Any [Strace]:
+        lib_1_no_call_changes_the_process_for_a_moment,
+    ;
     Full:
         lib_4_out_of_memory_in_a_group_spares_the_caller,
     ;
@@ -41,8 +44,9 @@ cases! {
 type Act = fn(&Embedder);
 
 /// What the processes do.
-const ACTS: [(&str, Act); 7] = [
+const ACTS: [(&str, Act); 8] = [
     ("controls", controls),
+    ("calls", calls),
     ("threads", threads),
     ("one container", one_container),
     ("frozen", frozen),
@@ -57,6 +61,30 @@ fn lib_1_the_comparison_sees_what_changes(runtime: &Runtime) {
 
 fn lib_1_2_3_many_threads_beside_others_change_nothing(runtime: &Runtime) {
     call(runtime, "threads", &[], |_| ());
+}
+
+/// Calls that change something of the whole process. Of the children strace sees nothing: they are others.
+const CHANGES: &str = "umask,chdir,fchdir,chroot,rt_sigaction,sigaltstack,rt_sigprocmask,setrlimit,prlimit64,prctl,\
+    personality,setpriority,ioprio_set,sched_setaffinity,sched_setscheduler,sched_setattr,setsid,setpgid,setuid,setgid,\
+    setresuid,setresgid,setgroups,capset,unshare,setns,keyctl,set_mempolicy,seccomp,sethostname,mount,umount2,move_mount,\
+    pivot_root,fork,vfork,clone,dup2";
+
+fn lib_1_no_call_changes_the_process_for_a_moment(runtime: &Runtime) {
+    let file = std::env::temp_dir().join(format!("embed-calls-{}", process::id()));
+    let traced = format!("trace={CHANGES}");
+    call(runtime, "calls", &["strace", "-o", file.to_str().unwrap(), "-e", &traced], |_| ());
+    let Ok(text) = fs::read_to_string(&file) else { return assert!(!runtime.is_ours(), "no trace") };
+    fs::remove_file(file).unwrap();
+    let marks = |line: &&str| line.starts_with(&format!("chdir(\"{MARK}\")"));
+    let lives: Vec<&str> = text.lines().skip_while(|line| !marks(line)).collect();
+    assert_eq!(lives.iter().filter(|line| marks(line)).count(), 2, "{text}");
+    let between = lives.into_iter().skip(1).take_while(|line| !marks(line));
+    // The limits of another process; signals that arrive.
+    let of_another = |line: &&str| line.starts_with("prlimit64(") && !line.starts_with("prlimit64(0,");
+    let changes: Vec<&str> = between.filter(|line| !of_another(line) && !line.starts_with("---")).collect();
+    // The control is the last of them: the caller's own.
+    assert_eq!(changes.len(), 1, "{changes:#?}");
+    assert!(changes[0].starts_with("umask("), "{changes:#?}");
 }
 
 fn lib_2_threads_execute_in_one_container_at_once(runtime: &Runtime) {
@@ -242,6 +270,17 @@ fn take_memory() {
 fn inherited(call: &mut Command) -> String {
     let listed = call.arg("/proc/self/fd").output().unwrap();
     String::from_utf8_lossy(&listed.stdout).into_owned()
+}
+
+/// A directory that is not there, by which the trace is told where it begins and ends.
+const MARK: &str = "/embed-mark";
+
+fn calls(embedder: &Embedder) {
+    embedder.live("first");
+    std::env::set_current_dir(MARK).unwrap_err();
+    embedder.live("second");
+    umask(Mode::from_bits_truncate(0o027));
+    std::env::set_current_dir(MARK).unwrap_err();
 }
 
 /// Threads that do what programs do, until `done`.
