@@ -5,7 +5,7 @@
 //! its own way.
 
 use crate::call::{Call, Output, Running};
-use crate::deadline::limit;
+use crate::deadline::{limit, until};
 use crate::process::Process;
 use libseccomp::ScmpSyscall;
 use nix::errno::Errno;
@@ -141,6 +141,9 @@ pub fn follow(call: Call, folder: &Path, init: Init, strike: Option<Strike>) -> 
     });
     let seen = told.recv_timeout(limit()).unwrap_or_else(|error| panic!("{root} under ptrace: {error}"));
     thread.join().expect("the tracer");
+    // It is joined a moment before the kernel lets go, and until then any thread may be told of a traced stop.
+    let command = Process::new(running.pid());
+    until("the tracer lets go", || (command.status("TracerPid").is_none_or(|pid| pid == "0")).then_some(()));
     Left { seen, running }
 }
 

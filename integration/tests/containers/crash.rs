@@ -185,8 +185,10 @@ impl Series {
         let seen = self.undisturbed(runtime);
         let of = |(&party, &total): (&Party, &usize)| {
             let first = if party == Party::Usher { seen.before_init + 1 } else { 1 };
+            // The last one of init executes the program, which may be stopped for as long as anybody likes.
+            let last = if party == Party::Init { total - 1 } else { total };
             let strike = move |at| Strike { party, at, blow: Blow::Stop };
-            sample(first, total, SLOW_SAMPLE).into_iter().map(strike)
+            sample(first, last, SLOW_SAMPLE).into_iter().map(strike)
         };
         seen.calls.iter().flat_map(of).collect()
     }
