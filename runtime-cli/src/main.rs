@@ -18,6 +18,7 @@ mod pid_file;
 mod pidfd_socket;
 mod plain;
 mod root;
+mod socket;
 mod trace;
 mod tty;
 

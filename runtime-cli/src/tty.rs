@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, stderr, stdin, stdout};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -17,18 +17,14 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::socket::sockopt::SendTimeout;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket};
 use nix::sys::stat::fstat;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::sys::time::TimeVal;
 use nix::unistd::{pipe2, read, write};
 use runtime_core::{Master, Process, Stdio, Terminal, WindowSize, window_size};
 
 use crate::phrases::Failure;
+use crate::socket;
 
-/// How long a console socket may take to accept, in seconds.
-const PATIENCE: i64 = 10;
 /// More than a terminal holds back: what a process wrote before its end is among that much.
 const HELD_BACK: usize = 256 * 1024;
 
@@ -42,7 +38,7 @@ pub fn streams(
 ) -> Result<(Stdio, Option<Joint>), Failure> {
     match (terminal, detach, socket) {
         (false, _, None) => Ok((stdio, None)),
-        (true, true, Some(path)) => Ok((stdio.with_terminal(connected(path)?), None)),
+        (true, true, Some(path)) => Ok((stdio.with_terminal(socket::connected("--console-socket", path)?), None)),
         (true, false, None) => {
             let outer = outer()?;
             let (socket, master) = Master::pair()?;
@@ -53,24 +49,6 @@ pub fn streams(
         }
         (_, _, Some(_)) => Err(Failure::new("cannot use console socket if runc will not detach or allocate tty")),
     }
-}
-
-/// Connects to the socket of `--console-socket`. Nothing is made before somebody listens there.
-fn connected(path: &Path) -> Result<OwnedFd, Failure> {
-    let failed = |errno: Errno| {
-        let why = match errno {
-            Errno::EAGAIN => format!("nobody accepted for {PATIENCE} s"),
-            Errno::ENAMETOOLONG => "the path is longer than the 107 bytes of a socket's".to_owned(),
-            errno => format!("{errno:?}"),
-        };
-        Failure::new(format!("--console-socket: connect to {}: {why}", path.display()))
-    };
-    let address = UnixAddr::new(path).map_err(failed)?;
-    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
-    // For a listener whose queue is full; it is the deadline of init's message as well.
-    setsockopt(&socket, SendTimeout, &TimeVal::new(PATIENCE, 0)).map_err(failed)?;
-    connect(socket.as_raw_fd(), &address).map_err(failed)?;
-    Ok(socket)
 }
 
 /// The caller's terminal. The streams may all be redirected and still have a controlling one behind them.

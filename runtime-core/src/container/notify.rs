@@ -36,8 +36,9 @@ impl Container {
         let failed =
             |call: &'static str, error: &std::io::Error| StepError::io(None, "bind the notify socket", call, error);
         let socket = UnixDatagram::bind(path).map_err(|error| failed("bind", &error))?;
+        // The container sees the directory, and whoever shares its mounts may have put a link in the place.
         let everybody = Mode::from_bits_truncate(0o777);
-        fchmodat(&directory, SOCKET, everybody, FchmodatFlags::FollowSymlink)
+        fchmodat(&directory, SOCKET, everybody, FchmodatFlags::NoFollowSymlink)
             .map_err(|errno: Errno| failed("fchmodat", &errno.into()))?;
         Ok(socket)
     }
