@@ -44,10 +44,10 @@ cases! {
         peer_45_exec_in_a_cgroup_below,
         peer_45_exec_in_a_cgroup_elsewhere_is_refused,
         peer_45_exec_follows_a_container_that_left_its_cgroup,
-        exec_takes_the_containers_process_object,
-        exec_options_change_the_process,
-        exec_of_a_process_file_stands_for_itself,
-        exec_that_fails_leaves_nothing,
+        row_6_exec_takes_the_containers_process_object,
+        row_6_exec_options_change_the_process,
+        row_6_a_process_file_stands_for_itself,
+        row_59_an_exec_that_fails_leaves_nothing,
     ;
 }
 
@@ -400,7 +400,7 @@ fn peer_45_exec_in_a_cgroup_elsewhere_is_refused(runtime: &Runtime) {
     }
 }
 
-fn exec_takes_the_containers_process_object(runtime: &Runtime) {
+fn row_6_exec_takes_the_containers_process_object(runtime: &Runtime) {
     let mut container = Container::sleeper(runtime);
     container.bundle.set("/process/user", json!({"uid": 5, "gid": 6, "additionalGids": [7]}));
     container.bundle.set("/process/cwd", json!("/tmp")).set("/process/env", json!(["PATH=/bin", "B=2", "A=1"]));
@@ -411,7 +411,7 @@ fn exec_takes_the_containers_process_object(runtime: &Runtime) {
     assert_eq!(environment, ["PATH=/bin", "B=2", "A=1"]);
 }
 
-fn exec_options_change_the_process(runtime: &Runtime) {
+fn row_6_exec_options_change_the_process(runtime: &Runtime) {
     let mut container = Container::sleeper(runtime);
     container.bundle.set("/process/user", json!({"uid": 5, "gid": 6, "additionalGids": [7]}));
     container.bundle.set("/process/env", json!(["PATH=/bin", "A=1", "HOME=/"])).set("/process/noNewPrivileges", json!(false));
@@ -424,7 +424,7 @@ fn exec_options_change_the_process(runtime: &Runtime) {
     assert_eq!(lines[5..], ["PATH=/bin", "A=1", "HOME=/", "C=3", "B=a b=c"]);
 }
 
-fn exec_of_a_process_file_stands_for_itself(runtime: &Runtime) {
+fn row_6_a_process_file_stands_for_itself(runtime: &Runtime) {
     let mut container = Container::sleeper(runtime);
     container.bundle.set("/process/user", json!({"uid": 5, "gid": 6})).set("/process/env", json!(["A=1"]));
     let container = started(container);
@@ -433,7 +433,7 @@ fn exec_of_a_process_file_stands_for_itself(runtime: &Runtime) {
     assert_eq!(object(&container, &process).run().ok().stdout, "7\n/tmp\n2\n");
 }
 
-fn exec_that_fails_leaves_nothing(runtime: &Runtime) {
+fn row_59_an_exec_that_fails_leaves_nothing(runtime: &Runtime) {
     let container = Container::single(runtime);
     let before = Snapshot::take(&container);
     container.exec(["/nowhere"]).exits(255);
