@@ -85,18 +85,19 @@ impl Container {
         if let Some(config) = self.config.get() {
             return Ok(config);
         }
-        let Some(text) = self.dir.read(CONFIG)? else {
-            // It goes with a deletion, before the record does and after the process has.
-            let ended = self.look()?.status == Status::Stopped;
-            return Err(if ended {
-                self.unfit("exec in", Status::Stopped)
-            } else {
-                self.dir.damaged(CONFIG, "missing")
-            });
-        };
+        let text = self.dir.read(CONFIG)?.map_or_else(|| self.absent_config(), Ok)?;
         let mut config = serde_json::from_slice(&text).map_err(|error| self.dir.damaged(CONFIG, error))?;
         drop_what_is_done(&mut config);
         Ok(self.config.get_or_init(|| config))
+    }
+
+    /// The configuration comes after the record and goes before it: with a deletion, after the process has.
+    fn absent_config(&self) -> Result<Vec<u8>> {
+        match self.look()?.status {
+            status @ (Status::Creating | Status::Stopped) => Err(self.unfit("exec in", status)),
+            // Since it was looked for, the creation was done.
+            _ => self.dir.read(CONFIG)?.ok_or_else(|| self.dir.damaged(CONFIG, "missing")),
+        }
     }
 
     /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs. It is a child of
