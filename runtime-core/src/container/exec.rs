@@ -184,7 +184,11 @@ fn drop_what_is_done(config: &mut Value) {
 /// or has the others of its pid namespace killed, before it counts as ended.
 fn last_moments(error: &Error) -> Duration {
     const LAST_MOMENTS: Duration = Duration::from_millis(100);
-    let is_lost = |step: &StepError| step.side == Side::Host && matches!(step.errno, Errno::ENOENT | Errno::ESRCH);
+    let is_lost = |step: &StepError| match step.side {
+        Side::Host => matches!(step.errno, Errno::ENOENT | Errno::ESRCH),
+        // Nobody is born any more in a pid namespace whose first process ends (pid_namespaces(7)).
+        Side::Init => step.errno == Errno::ENOMEM,
+    };
     match error {
         Error::Step(step) if is_lost(step) => LAST_MOMENTS,
         Error::Died { .. } => LAST_MOMENTS,
