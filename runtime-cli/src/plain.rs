@@ -215,17 +215,19 @@ fn global(globals: &mut Globals, name: &str, words: &mut Parser) -> Option<bool>
 
 fn option_of_new(new: &mut NewContainer, name: &str, words: &mut Parser) -> Option<bool> {
     match name {
-        "bundle" | "b" => value(words).map(|bundle| new.bundle = bundle.into())?,
-        "pid-file" => return path(&mut new.pid_file, words),
-        "console-socket" => return path(&mut new.console_socket, words),
-        "pidfd-socket" => return path(&mut new.pidfd_socket, words),
-        "no-pivot" => return set(&mut new.choices.no_pivot),
-        "no-new-keyring" => return set(&mut new.choices.no_new_keyring),
-        "preserve-fds" => return parsed(&mut new.preserve_fds, words, args::preserve_fds),
-        "no-subreaper" => return set(&mut new.no_subreaper),
-        _ => return Some(false),
+        "bundle" | "b" => {
+            new.bundle = value(words)?.into();
+            Some(true)
+        }
+        "pid-file" => path(&mut new.pid_file, words),
+        "console-socket" => path(&mut new.console_socket, words),
+        "pidfd-socket" => path(&mut new.pidfd_socket, words),
+        "no-pivot" => set(&mut new.choices.no_pivot),
+        "no-new-keyring" => set(&mut new.choices.no_new_keyring),
+        "preserve-fds" => parsed(&mut new.preserve_fds, words, args::preserve_fds),
+        "no-subreaper" => set(&mut new.no_subreaper),
+        _ => Some(false),
     }
-    Some(true)
 }
 
 fn change(changes: &mut Changes, name: &str, words: &mut Parser) -> Option<bool> {

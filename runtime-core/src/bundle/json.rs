@@ -101,10 +101,8 @@ const SETS: [&str; 5] = ["bounding", "effective", "inheritable", "permitted", "a
 /// Takes capabilities out that this version does not know: they are a warning, not an error (D5).
 pub(super) fn drop_unknown_capabilities(raw: &mut Value) -> Vec<String> {
     let mut unknown = BTreeSet::new();
-    let sets = raw.get_mut("process").and_then(|process| process.get_mut("capabilities"));
-    for (_, names) in
-        sets.and_then(Value::as_object_mut).into_iter().flatten().filter(|(set, _)| SETS.contains(&set.as_str()))
-    {
+    let sets = raw.pointer_mut("/process/capabilities").and_then(Value::as_object_mut).into_iter().flatten();
+    for (_, names) in sets.filter(|(set, _)| SETS.contains(&set.as_str())) {
         let Value::Array(names) = names else { continue };
         names.retain(|name: &Value| {
             let known = Capability::deserialize(name).is_ok();

@@ -31,12 +31,11 @@ pub(super) const FIFO: &str = "exec.fifo";
 pub(super) struct Descriptors<'a> {
     plan: &'a Plan,
     open: Vec<Option<OwnedFd>>,
-    closed: bool,
 }
 
 impl<'a> Descriptors<'a> {
     pub fn new(plan: &'a Plan) -> Self {
-        Self { plan, open: plan.slots.iter().map(|_| None).collect(), closed: false }
+        Self { plan, open: plan.slots.iter().map(|_| None).collect() }
     }
 
     /// Opens what `slot` stands for.
@@ -137,12 +136,11 @@ impl<'a> Descriptors<'a> {
     /// Closes all on the host's side.
     pub fn close(&mut self) {
         self.open.clear();
-        self.closed = true;
     }
 
     /// Whether [`Self::close`] was called.
-    pub const fn are_closed(&self) -> bool {
-        self.closed
+    pub fn are_closed(&self) -> bool {
+        self.open.len() < self.plan.slots.len()
     }
 }
 

@@ -247,7 +247,7 @@ impl<'a> Launch<'a> {
 
     fn carry_out(&mut self, step: &HostStep) -> Result<()> {
         match step {
-            // The container's directory did the first; the others are part of the line above them.
+            // The container's directory did the first; the other is part of the line above it.
             HostStep::Record | HostStep::CgroupWrite(_) => Ok(()),
             HostStep::Cgroup => {
                 let created = Cgroup::create(&self.plan.host.cgroup, &self.plan.cgroup)?;
