@@ -61,7 +61,7 @@ fn described(top: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// A neighbour who exchanges two names as fast as possible, until dropped.
+/// A neighbour who changes names as fast as possible, until dropped.
 #[derive(Debug)]
 pub struct Racer {
     stop: Arc<AtomicBool>,
@@ -69,17 +69,24 @@ pub struct Racer {
 }
 
 impl Racer {
-    /// Begins to exchange `one` and `other`, which exist in the same file system.
-    pub fn exchange(one: PathBuf, other: PathBuf) -> Racer {
+    /// Begins to make a change again and again.
+    pub fn start(mut change: impl FnMut() + Send + 'static) -> Racer {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
         let thread = spawn(move || {
             while !seen.load(Ordering::Relaxed) {
-                // Where a name is missing for a moment there is nothing to exchange.
-                let _ = renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE);
+                change();
             }
         });
         Racer { stop, thread: Some(thread) }
+    }
+
+    /// Begins to exchange `one` and `other`, which exist in the same file system.
+    pub fn exchange(one: PathBuf, other: PathBuf) -> Racer {
+        Racer::start(move || {
+            // Where a name is missing for a moment there is nothing to exchange.
+            let _ = renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE);
+        })
     }
 
     /// How often a race is run: `RACES`, or a number that fits into a test run, which user-mode Linux makes slow.
