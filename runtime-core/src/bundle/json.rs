@@ -123,7 +123,7 @@ pub(super) fn typed(raw: &Value, text: Option<&[u8]>) -> Result<Spec> {
     let given = text.filter(|_| fitted.is_none());
     let text = given.map_or_else(|| Cow::Owned(values.to_string().into_bytes()), Cow::Borrowed);
     let spec = serde_json::from_slice(&text).map_err(|error| refused(&error, &text, given.is_some()))?;
-    if has_unusual_list(raw, false) {
+    if has_unusual_list(raw) {
         let read = serde_json::to_value(&spec).map_err(|error| invalid_json(".", None, error.to_string()))?;
         objects_are_objects(values, &read, &ConfigPath::default())?;
     }
@@ -190,11 +190,13 @@ const LISTS: [&str; 35] = [
 ];
 
 /// Whether there is a list where the specification has none, so that one might stand for an object.
-fn has_unusual_list(value: &Value, usual: bool) -> bool {
+fn has_unusual_list(value: &Value) -> bool {
+    let holds_one = |value: &Value| matches!(value, Value::Array(_) | Value::Object(_)) && has_unusual_list(value);
     match value {
-        Value::Array(items) => !usual || items.iter().any(|item| has_unusual_list(item, false)),
-        Value::Object(members) => members.iter().any(|(name, member)| {
-            has_unusual_list(member, member.is_array() && LISTS.binary_search(&name.as_str()).is_ok())
+        Value::Array(_) => true,
+        Value::Object(members) => members.iter().any(|(name, member)| match member {
+            Value::Array(items) => LISTS.binary_search(&name.as_str()).is_err() || items.iter().any(holds_one),
+            member => holds_one(member),
         }),
         _ => false,
     }

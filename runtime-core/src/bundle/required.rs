@@ -45,7 +45,7 @@ pub(super) fn check(raw: &Value) -> Result<()> {
         return Err(Error::invalid(ConfigPath::default(), raw, "a JSON object"));
     }
     for (place, fields) in REQUIRED {
-        visit(raw, place, &ConfigPath::default(), &mut |object, at| present(object, at, fields))?;
+        visit(raw, place, &Way::Top, fields)?;
     }
     annotations(raw)?;
     version(raw)
@@ -61,34 +61,46 @@ fn annotations(raw: &Value) -> Result<()> {
     }
 }
 
-fn present(object: &Value, at: &ConfigPath, fields: &[(&str, &'static str)]) -> Result<()> {
-    let Value::Object(members) = object else { return Ok(()) };
-    match fields.iter().find(|(name, _)| members.get(*name).is_none_or(Value::is_null)) {
-        Some((name, expected)) => Err(Error::missing(at.field(name), *expected)),
-        None => Ok(()),
+/// How a value was reached. It becomes a path only where one is missing: most configurations are right.
+enum Way<'a> {
+    Top,
+    Field(&'a Way<'a>, &'a str),
+    Element(&'a Way<'a>, usize),
+}
+
+impl Way<'_> {
+    fn path(&self) -> ConfigPath {
+        match self {
+            Self::Top => ConfigPath::default(),
+            Self::Field(before, name) => before.path().field(name),
+            Self::Element(before, index) => before.path().index(*index),
+        }
     }
 }
 
-/// Calls `found` for every value at `place` below `value`.
-fn visit(
-    value: &Value,
-    place: &str,
-    at: &ConfigPath,
-    found: &mut dyn FnMut(&Value, &ConfigPath) -> Result<()>,
-) -> Result<()> {
+/// Every object at `place` below `value` has `fields`.
+fn visit(value: &Value, place: &str, way: &Way<'_>, fields: &[(&str, &'static str)]) -> Result<()> {
     if place.is_empty() {
-        return found(value, at);
+        return present(value, way, fields);
     }
     let (head, rest) = place.split_once('.').unwrap_or((place, ""));
     match value {
         Value::Array(elements) if head == "*" => {
-            elements.iter().enumerate().try_for_each(|(index, element)| visit(element, rest, &at.index(index), found))
+            let visit = |(index, element)| visit(element, rest, &Way::Element(way, index), fields);
+            elements.iter().enumerate().try_for_each(visit)
         }
-        Value::Object(members) => match members.get(head) {
-            Some(member) => visit(member, rest, &at.field(head), found),
-            None => Ok(()),
-        },
+        Value::Object(members) => {
+            members.get(head).map_or(Ok(()), |member| visit(member, rest, &Way::Field(way, head), fields))
+        }
         _ => Ok(()),
+    }
+}
+
+fn present(object: &Value, way: &Way<'_>, fields: &[(&str, &'static str)]) -> Result<()> {
+    let Value::Object(members) = object else { return Ok(()) };
+    match fields.iter().find(|(name, _)| members.get(*name).is_none_or(Value::is_null)) {
+        Some((name, expected)) => Err(Error::missing(way.path().field(name), *expected)),
+        None => Ok(()),
     }
 }
 

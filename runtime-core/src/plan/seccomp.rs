@@ -176,17 +176,17 @@ fn default_action(seccomp: &LinuxSeccomp, at: &ConfigPath) -> Result<Action> {
 
 fn rules(notes: &mut Notes, seccomp: &LinuxSeccomp, at: &ConfigPath) -> Result<Vec<Rule>> {
     let list = seccomp.syscalls().as_deref().unwrap_or_default();
-    let rule = |(index, entry)| rule(notes, entry, at.field("syscalls").index(index));
-    list.iter().enumerate().map(rule).collect()
+    let at = at.field("syscalls");
+    list.iter().enumerate().map(|(index, entry)| rule(notes, entry, &at.index(index))).collect()
 }
 
-fn rule(notes: &mut Notes, entry: &LinuxSyscall, at: ConfigPath) -> Result<Rule> {
-    let names = at.field("names");
+fn rule(notes: &mut Notes, entry: &LinuxSyscall, at: &ConfigPath) -> Result<Rule> {
+    let names = || at.field("names");
     if entry.names().is_empty() {
-        return Err(Error::missing(names, "at least one name"));
+        return Err(Error::missing(names(), "at least one name"));
     }
     if let Some(index) = entry.names().iter().position(String::is_empty) {
-        return Err(Error::invalid(names.index(index), "", "the name of a system call"));
+        return Err(Error::invalid(names().index(index), "", "the name of a system call"));
     }
     let action = action(entry.action(), entry.errno_ret(), &at.field("errnoRet"))?;
     if let Some(index) = entry.names().iter().position(|name| name == "write")
@@ -194,11 +194,11 @@ fn rule(notes: &mut Notes, entry: &LinuxSyscall, at: ConfigPath) -> Result<Rule>
     {
         // Not for our sake: an agent that is asked about its container's every output is a mistake, and runc refuses it.
         let reason = "SCMP_ACT_NOTIFY cannot be used for the write syscall";
-        return Err(Error::refused(names.index(index), reason));
+        return Err(Error::refused(names().index(index), reason));
     }
     let unknown: Vec<&str> = entry.names().iter().map(String::as_str).filter(|name| !is_known(name)).collect();
     if !unknown.is_empty() {
-        notes.push((names, format!("ignoring system calls that libseccomp does not know: {}", unknown.join(" "))));
+        notes.push((names(), format!("ignoring system calls that libseccomp does not know: {}", unknown.join(" "))));
     }
     let args = entry.args().as_deref().unwrap_or_default();
     let condition = |(index, arg)| condition(arg, &at.field("args").index(index));
