@@ -1,5 +1,6 @@
 //! What a container may and sees: limits, namespaces, volumes, capabilities.
 
+use integration::engine::Kept;
 use integration::{Engine, until};
 use std::fs;
 
@@ -97,20 +98,27 @@ fn joined(engine: Engine) {
     assert_eq!(second, first.exec(&[], &["sh", "-c", links]).ok().stdout);
 }
 
-/// The memory is taken after `start` has returned, when containerd's shim begins to watch for it, and by a child: of a
-/// cgroup that empties or goes meanwhile the shim may not read what has happened.
 fn out_of_memory(engine: Engine) {
-    let script = "until [ -e /go ]; do sleep 0.1; done; tail /dev/zero; code=$?; until [ -e /end ]; do sleep 0.1; done; exit $code";
-    let container = engine.detached(&["--memory=32m"], &["sh", "-c", script]);
-    let told = || container.inspect("{{.State.OOMKilled}}") == "true";
-    container.exec(&[], &["touch", "/go"]).ok();
-    // Podman reads what conmon has noted when the container has ended.
-    if engine == Engine::Docker {
-        until("the news of the lack of memory", || told().then_some(()));
-    }
-    container.exec(&[], &["touch", "/end"]).ok();
+    let container = match engine {
+        Engine::Docker => outlives_lack_of_memory(),
+        Engine::Podman => engine.detached(&["--memory=32m"], &["tail", "/dev/zero"]),
+    };
     assert_eq!(container.wait(), "137");
-    assert!(told());
+    assert_eq!(container.inspect("{{.State.OOMKilled}}"), "true");
+}
+
+/// A container of Docker's that ends after Docker was told. The memory is taken after `start` has returned, when
+/// containerd's shim begins to watch for it, and by a child: of a cgroup that empties or goes meanwhile the shim may not
+/// read what has happened.
+fn outlives_lack_of_memory() -> Kept {
+    let script = "until [ -e /go ]; do sleep 0.1; done; tail /dev/zero; code=$?; until [ -e /end ]; do sleep 0.1; done; exit $code";
+    let container = Engine::Docker.detached(&["--memory=32m"], &["sh", "-c", script]);
+    container.exec(&[], &["touch", "/go"]).ok();
+    until("the news of the lack of memory", || {
+        (container.inspect("{{.State.OOMKilled}}") == "true").then_some(())
+    });
+    container.exec(&[], &["touch", "/end"]).ok();
+    container
 }
 
 fn limits(engine: Engine) {
