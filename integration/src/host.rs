@@ -1,6 +1,7 @@
 //! What a container can leave behind on the host.
 
 use crate::container::{Container, all};
+use crate::deadline::{limit, within};
 use crate::process::Process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -34,19 +35,14 @@ impl Snapshot {
         }
     }
 
-    /// Panics unless the host is now as it was, or gets so within a second: what was killed takes a moment to end. Mount
+    /// Panics unless the host is now as it was, or gets so within seconds: what was killed takes a moment to end. Mount
     /// points made in the root filesystem are allowed; what was there must have kept its owner and mode. An empty state
     /// directory counts as none.
     #[track_caller]
     pub fn assert_unchanged(&self, container: &Container) {
-        let mut now = self.settled(container);
-        for _ in 0..20 {
-            if (&now.cgroups, &now.processes) == (&self.cgroups, &self.processes) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            now = self.settled(container);
-        }
+        let rest = |seen: &Snapshot| (seen.cgroups.clone(), seen.processes.clone());
+        let _ = within(limit() / 3, || (rest(&self.settled(container)) == rest(self)).then_some(()));
+        let now = self.settled(container);
         let words = |set: &BTreeMap<i32, String>| set.iter().map(|(pid, line)| format!("{pid} {line}")).collect();
         assert_same("mounts", &self.mounts, &now.mounts);
         assert_same("cgroups", &self.cgroups, &now.cgroups);

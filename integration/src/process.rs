@@ -52,6 +52,12 @@ impl Process {
         text.split_terminator('\0').map(str::to_string).collect()
     }
 
+    /// Whether it has given up its program and has no words of the next one yet: execve(2) sets them last, after the
+    /// credentials and the name.
+    pub fn is_within_execve(&self) -> bool {
+        self.read("cmdline").is_empty() && self.is_alive()
+    }
+
     /// What a link of its folder in `/proc` says, such as `ns/pid`, `exe` or `fd/1`.
     pub fn link(&self, name: &str) -> Option<PathBuf> {
         fs::read_link(self.path(name)).ok()

@@ -315,7 +315,7 @@ fn in_existing_cgroup(runtime: &Runtime) -> Container {
 
 fn running(container: &Container) {
     container.run_detached().ok();
-    until("the program", || (container.process().words() == ["/bin/sleep", "1000"]).then_some(()));
+    assert_eq!(container.process().words(), ["/bin/sleep", "1000"]);
 }
 
 fn is_running(scene: &Scene, _: &Strike, _: &Output) {

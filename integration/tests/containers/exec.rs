@@ -160,7 +160,7 @@ fn row_44_exec_pid_file_holds_digits_only(runtime: &Runtime) {
     let file = container.folder().join("pid of a foreground process");
     let running = container.call(["exec", "--pid-file", file.to_str().unwrap(), &container.id, "/bin/sleep", "1000"]).spawn();
     let pid = until("the pid file", || fs::read_to_string(&file).ok()).parse().expect("digits only");
-    assert_eq!(Process::new(pid).words(), ["/bin/sleep", "1000"]);
+    until("the program", || (Process::new(pid).words() == ["/bin/sleep", "1000"]).then_some(()));
     running.signal(Signal::SIGKILL);
 }
 
