@@ -31,8 +31,8 @@ pub fn measure(table: &mut Table, subjects: &[Subject], rounds: usize) -> Result
         })
     })?;
     filters(table, subjects, rounds)?;
-    phases(table, subjects, rounds)?;
-    beside(table, subjects, rounds)?;
+    phases(table, subjects, rounds, &plain)?;
+    beside(table, subjects, rounds, &plain)?;
     table
         .measure("100 run at once", |_| interleaved(subjects, rounds.min(8), |subject, _| at_once(subject, &plain)))?;
     crowd(table, subjects, rounds, &plain)
@@ -41,14 +41,13 @@ pub fn measure(table: &mut Table, subjects: &[Subject], rounds: usize) -> Result
 /// The profile, masks and device rules of an engine: seen before, and never seen on this host.
 fn filters(table: &mut Table, subjects: &[Subject], rounds: usize) -> Result<(), String> {
     let bundle = engine_bundle("filter");
-    let others = without_floor(subjects);
     table.measure("run, seccomp and devices, warm", |_| {
-        interleaved(&others, rounds, |subject, round| timed(subject.run(&bundle, &format!("warm-{round}"))))
+        interleaved(subjects, rounds, |subject, round| timed(subject.run(&bundle, &format!("warm-{round}"))))
     })?;
     let mut changing = engine_bundle("changing");
     table.measure("run, seccomp and devices, cold", |_| {
         let mut errno = 1;
-        interleaved(&others, rounds.min(20), |subject, round| {
+        interleaved(subjects, rounds.min(20), |subject, round| {
             errno += 1;
             let rule = json!({"names": ["vserver"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno});
             changing.set("/linux/seccomp/syscalls/0", rule);
@@ -71,46 +70,51 @@ fn engine_bundle(name: &str) -> Bundle {
 }
 
 /// `create`, `start` and `delete` of the same container, each for itself.
-fn phases(table: &mut Table, subjects: &[Subject], rounds: usize) -> Result<(), String> {
-    let others = without_floor(subjects);
+fn phases(table: &mut Table, subjects: &[Subject], rounds: usize, plain: &Bundle) -> Result<(), String> {
     let sleeper = sleeper("phases", "/bench-phases");
-    let path = sleeper.path().display().to_string();
-    let (mut creates, mut starts, mut deletes) = (Samples::new(), Samples::new(), Samples::new());
-    let take = |samples: &mut Samples, name, round, time| {
-        if round >= WARM_UP {
-            samples.entry(name).or_default().push(time);
-        }
-    };
+    let mut phases = [("create", Samples::new()), ("start", Samples::new()), ("delete", Samples::new())];
     for round in 0..rounds + WARM_UP {
-        for subject in &others {
-            let id = format!("phases-{round}");
-            take(&mut creates, subject.name, round, timed(subject.call(&["create", "--bundle", &path, &id]))?);
-            take(&mut starts, subject.name, round, timed(subject.call(&["start", &id]))?);
-            timed(subject.call(&["kill", &id, "KILL"]))?;
-            emptied(&Path::new(CGROUPS).join("bench-phases"))?;
-            take(&mut deletes, subject.name, round, timed(subject.call(&["delete", &id]))?);
+        for subject in subjects {
+            let times = match subject.name {
+                Name::Floor => [timed(subject.run(plain, &format!("floor-{round}")))?; 3],
+                _ => life(subject, &sleeper, &format!("phases-{round}"))?,
+            };
+            for ((_, samples), time) in phases.iter_mut().zip(times).filter(|_| round >= WARM_UP) {
+                samples.entry(subject.name).or_default().push(time);
+            }
         }
     }
-    table.measure("create", |_| Ok(medians(creates)))?;
-    table.measure("start", |_| Ok(medians(starts)))?;
-    table.measure("delete", |_| Ok(medians(deletes)))
+    phases.into_iter().try_for_each(|(case, samples)| table.measure(case, |_| Ok(medians(samples))))
+}
+
+fn life(subject: &Subject, sleeper: &Bundle, id: &str) -> Result<[Duration; 3], String> {
+    let path = sleeper.path().display().to_string();
+    let create = timed(subject.call(&["create", "--bundle", &path, id]))?;
+    let start = timed(subject.call(&["start", id]))?;
+    timed(subject.call(&["kill", id, "KILL"]))?;
+    emptied(&Path::new(CGROUPS).join("bench-phases"))?;
+    Ok([create, start, timed(subject.call(&["delete", id]))?])
 }
 
 /// `exec` and `state` of one container that lives as long as the case.
-fn beside(table: &mut Table, subjects: &[Subject], rounds: usize) -> Result<(), String> {
-    let others = without_floor(subjects);
-    let bundles: Vec<Bundle> = others
-        .iter()
-        .map(|subject| sleeper(&format!("beside-{}", subject.name.text()), &format!("/bench-{}", subject.name.text())))
-        .collect();
-    for (subject, bundle) in others.iter().zip(&bundles) {
+fn beside(table: &mut Table, subjects: &[Subject], rounds: usize, plain: &Bundle) -> Result<(), String> {
+    let others = || subjects.iter().filter(|subject| subject.name != Name::Floor);
+    let bundle = |subject: &Subject| {
+        sleeper(&format!("beside-{}", subject.name.text()), &format!("/bench-{}", subject.name.text()))
+    };
+    let bundles: Vec<Bundle> = others().map(bundle).collect();
+    for (subject, bundle) in others().zip(&bundles) {
         timed(subject.call(&["run", "--detach", "--bundle", &bundle.path().display().to_string(), "beside"]))?;
     }
-    table.measure("exec true", |_| {
-        interleaved(&others, rounds, |subject, _| timed(subject.call(&["exec", "beside", "/bin/true"])))
-    })?;
-    table.measure("state", |_| interleaved(&others, rounds, |subject, _| timed(subject.call(&["state", "beside"]))))?;
-    others.iter().try_for_each(|subject| timed(subject.call(&["delete", "--force", "beside"])).map(drop))
+    for (case, words) in [("exec true", &["exec", "beside", "/bin/true"][..]), ("state", &["state", "beside"])] {
+        table.measure(case, |_| {
+            interleaved(subjects, rounds, |subject, round| match subject.name {
+                Name::Floor => timed(subject.run(plain, &format!("floor-{round}"))),
+                _ => timed(subject.call(words)),
+            })
+        })?;
+    }
+    others().try_for_each(|subject| timed(subject.call(&["delete", "--force", "beside"])).map(drop))
 }
 
 /// `run` of ours while a thousand of its containers are alive.
@@ -162,10 +166,6 @@ fn emptied(cgroup: &Path) -> Result<(), String> {
         }
     }
     Err(format!("{}: still populated", cgroup.display()))
-}
-
-fn without_floor(subjects: &[Subject]) -> Vec<&Subject> {
-    subjects.iter().filter(|subject| subject.name != Name::Floor).collect()
 }
 
 /// Lets each subject act once a round, and every round begin with another one.
