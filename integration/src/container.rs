@@ -57,7 +57,8 @@ impl Container {
     /// A container of its own, whose program is `/bin/true` until the bundle is edited.
     pub fn new(runtime: &Runtime) -> Container {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("it-{}-{}", tag(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // Of one length: what looks for a name must not find another that begins with it.
+        let name = format!("it-{}-{:05}", tag(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = all().join(&name);
         fs::create_dir_all(folder.join("calls")).expect("make the test's folder");
         let bundle = Bundle::new(folder.join("bundle"));
