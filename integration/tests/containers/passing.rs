@@ -3,6 +3,7 @@
 use integration::{Call, Container, Process, Runtime, until};
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use runtime_init::sys::owned::adopt_received;
 use serde_json::json;
 use std::fs;
 use std::io::IoSliceMut;
@@ -283,14 +284,16 @@ fn received(listener: &UnixListener) -> (String, i32) {
     let (socket, _) = listener.accept().unwrap();
     let (mut buffer, mut space) = ([0; 64], cmsg_space!(RawFd));
     let mut parts = [IoSliceMut::new(&mut buffer)];
-    let message =
-        recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty()).expect("a message");
+    // Close-on-exec, or the runtimes of other tests would pass it on.
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).expect("a message");
     let length = message.bytes;
     let fd = message.cmsgs().unwrap().find_map(|control| match control {
-        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        ControlMessageOwned::ScmRights(fds) => fds.first().map(|fd| adopt_received(*fd)),
         _ => None,
     });
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.expect("a descriptor"))).unwrap();
+    let fd = fd.expect("a descriptor");
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).expect("a pidfd").trim().parse().unwrap();
     (String::from_utf8_lossy(&buffer[..length]).into_owned(), pid)
 }
