@@ -4,6 +4,7 @@ use super::state::test_record;
 use super::*;
 use crate::error::{Errno, StepError};
 use std::process::{Child, Command};
+use std::time::Instant;
 
 fn store() -> (tempfile::TempDir, Store) {
     let tmp = tempfile::tempdir().unwrap();
@@ -409,6 +410,7 @@ fn restless_process() {
     let Some(root) = std::env::var_os("RUNTIME_TEST_RESTLESS") else { return };
     let store = Store::open(root).unwrap();
     let me = i32::try_from(std::process::id()).unwrap();
+    std::fs::write(store.path().with_file_name("begun"), "").unwrap();
     loop {
         let launch = |_: &ContainerDir| {
             let pidfd = process::open(me)?.unwrap();
@@ -420,8 +422,8 @@ fn restless_process() {
 
 #[test]
 fn a_command_killed_at_any_moment_leaves_what_force_removes() {
-    let (_tmp, store) = store();
-    let mut kept = 0;
+    let (tmp, store) = store();
+    let (begun, mut kept) = (tmp.path().join("begun"), 0);
     for round in 0..40_u64 {
         let mut restless = Command::new(std::env::current_exe().unwrap())
             .args(["restless_process", "--nocapture"])
@@ -429,7 +431,14 @@ fn a_command_killed_at_any_moment_leaves_what_force_removes() {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_micros(4000 + round * 137));
+        // Not by the clock alone: how long a program takes to come to its work is up to the machine.
+        let end = Instant::now() + Duration::from_secs(30);
+        while !begun.exists() {
+            assert!(Instant::now() < end, "the process never began");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        std::fs::remove_file(&begun).unwrap();
+        std::thread::sleep(Duration::from_micros(round * 137));
         restless.kill().unwrap();
         restless.wait().unwrap();
         kept += store.ids().unwrap().len();
