@@ -201,6 +201,9 @@ mod tests {
         assert_eq!(error, "receive the terminal: recvmsg: EAGAIN (try again)");
         let (gone, master) = Stdio::terminal().unwrap();
         drop((stdio, gone));
+        // A child that another test has just made has a copy of the other end until it executes its program.
+        let hung_up = nix::poll::PollFd::new(master.socket.as_fd(), nix::poll::PollFlags::empty());
+        assert_eq!(nix::poll::poll(&mut [hung_up], 30_000_u16), Ok(1));
         let error = master.receive().unwrap_err().to_string();
         assert_eq!(error, "receive the terminal: recvmsg: ENODATA (no data available)");
     }
