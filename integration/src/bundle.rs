@@ -1,11 +1,14 @@
 //! A bundle: a busybox root and a config.json that can be edited piece by piece.
 
+use nix::sched::{CloneFlags, unshare};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::thread;
 
 /// What `spec` prints, without a terminal.
 const SPEC: &str = include_str!("../data/configs/spec.json");
@@ -130,11 +133,11 @@ impl Bundle {
         fs::write(self.path.join("config.json"), bytes).expect("write config.json");
     }
 
-    /// Writes a file into the root filesystem and makes its folders.
+    /// Writes a file, which may be a program, into the root filesystem and makes its folders.
     pub fn file(&self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> PathBuf {
         let file = self.inside(path);
         fs::create_dir_all(file.parent().expect("a parent")).expect("make folders");
-        fs::write(&file, content).expect("write a file");
+        write_program(&file, content);
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("set the mode");
         file
     }
@@ -190,13 +193,35 @@ fn fill(rootfs: &Path) {
     }
     fs::set_permissions(rootfs.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("open /tmp");
     let program = rootfs.join("bin/busybox");
-    fs::copy(busybox(), &program).expect("copy busybox");
+    copy_program(busybox(), &program);
     for name in applets() {
         symlink("busybox", rootfs.join("bin").join(name)).expect("link an applet");
     }
     fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nbin:x:1:1:bin:/home:/bin/sh\n")
         .expect("passwd");
     fs::write(rootfs.join("etc/group"), "root:x:0:\nbin:x:1:\n").expect("group");
+}
+
+/// Copies a file that is going to be executed.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    apart(|| fs::copy(from, to)).unwrap_or_else(|error| panic!("copy {}: {error}", from.display()));
+}
+
+/// Writes a file that is going to be executed.
+pub fn write_program(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+    let (path, content) = (path.as_ref(), content.as_ref());
+    apart(|| fs::write(path, content)).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+}
+
+/// In a thread with open files of its own: nobody can execute a file that is open for writing (`ETXTBSY`), and a child that
+/// another test makes meanwhile would have it open as well, until it comes to its own program.
+fn apart<T: Send>(write: impl FnOnce() -> T + Send) -> T {
+    let alone = || {
+        unshare(CloneFlags::CLONE_FILES).expect("open files of its own");
+        write()
+    };
+    thread::scope(|scope| scope.spawn(alone).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Gives a tree to one host user and group.

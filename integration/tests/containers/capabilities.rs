@@ -2,6 +2,7 @@
 
 use super::config_errors::refuses;
 use super::values::all_refused;
+use integration::bundle::copy_program;
 use integration::{Container, Runtime};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -207,7 +208,7 @@ fn cfg_69_no_new_privileges(runtime: &Runtime) {
 fn cfg_69_setuid_programs_gain_nothing(runtime: &Runtime) {
     let mut container = Container::sh(runtime, "/opt/id -u");
     fs::create_dir(container.bundle.inside("/opt")).unwrap();
-    fs::copy("/usr/bin/id", container.bundle.inside("/opt/id")).unwrap();
+    copy_program("/usr/bin/id", container.bundle.inside("/opt/id"));
     fs::set_permissions(container.bundle.inside("/opt/id"), fs::Permissions::from_mode(0o4755)).unwrap();
     for folder in ["/lib", "/lib64", "/usr/lib"].into_iter().filter(|folder| fs::exists(folder).unwrap()) {
         container.bundle.mount(folder, "bind", folder, &["rbind", "ro"]);

@@ -1,5 +1,6 @@
 //! Options in the forms in which engines give them, and the commands that need no container.
 
+use integration::bundle::copy_program;
 use integration::{Container, Runtime, Snapshot, schema};
 use serde_json::{Value, json};
 use std::fs;
@@ -270,7 +271,7 @@ fn row_98_features_is_one_json_object(runtime: &Runtime) {
 fn as_nobody(runtime: &Runtime, word: &str) -> integration::Output {
     let container = Container::new(runtime);
     let copy = container.folder().join("copy");
-    fs::copy(&runtime.path, &copy).unwrap();
+    copy_program(&runtime.path, &copy);
     let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
     let call = container.host_call("setpriv").args(user).arg(&copy).arg(word);
     call.clean_environment().cwd("/").run().ok().no_complaint()

@@ -1,5 +1,6 @@
 //! What `create` refuses because of the bundle or config.json, without a trace.
 
+use integration::bundle::{busybox, copy_program};
 use integration::{Bundle, Container, Runtime, Snapshot};
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -149,7 +150,7 @@ fn gen_5_root_with_a_single_program(runtime: &Runtime) {
     let rootfs = container.bundle.rootfs();
     fs::remove_dir_all(&rootfs).unwrap();
     fs::create_dir(&rootfs).unwrap();
-    fs::copy(integration::bundle::busybox(), rootfs.join("echo")).unwrap();
+    copy_program(busybox(), rootfs.join("echo"));
     container.bundle.args(["/echo", "alone"]).writable();
     container.create().ok().silent();
     container.start().ok().silent();

@@ -2,7 +2,7 @@
 //! feature they belong to. A test of paths must fail with a naive resolver: `peers/naive.txt` says which do.
 
 use integration::mountinfo::{Mounts, all_capabilities, host_folder, host_mount, text};
-use integration::bundle::busybox;
+use integration::bundle::{busybox, copy_program};
 use integration::{Canary, Container, Racer, Runtime, until};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use serde_json::json;
@@ -184,7 +184,7 @@ fn sec_10_no_descriptor_leads_to_a_program(runtime: &Runtime) {
     container.bundle.args(WHICH);
     let moved = container.bundle.inside("/bin/busybox");
     fs::create_dir_all(container.bundle.inside("/usr/bin")).unwrap();
-    fs::copy(&moved, container.bundle.inside("/usr/bin/busybox")).unwrap();
+    copy_program(&moved, container.bundle.inside("/usr/bin/busybox"));
     let mut ran = 0;
     for number in 3..32 {
         program_of_the_host(&container, number);

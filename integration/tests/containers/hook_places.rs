@@ -137,7 +137,7 @@ fn cfg_96_argv_is_what_args_say(runtime: &Runtime) {
 fn host_program(container: &Container) -> Value {
     let path = container.folder().join("hook");
     let log = container.folder().join("shared/log");
-    fs::write(&path, format!("#!/bin/sh\ncat >/dev/null; echo ran >>{}\n", log.display())).unwrap();
+    integration::bundle::write_program(&path, format!("#!/bin/sh\ncat >/dev/null; echo ran >>{}\n", log.display()));
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     json!({"path": path})
 }

@@ -1,5 +1,6 @@
 //! Where memory files may not be executed, and an init that is installed.
 
+use integration::bundle::{copy_program, write_program};
 use integration::{Call, Container, Output, Runtime};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -67,13 +68,13 @@ fn sec_3_installed_init_is_the_one_of_this_build(runtime: &Runtime) {
     let mut foreign = fs::read(&init).unwrap();
     let build = build_of(&foreign, &container);
     foreign[build] ^= 1;
-    fs::write(&init, foreign).unwrap();
+    write_program(&init, foreign);
     with_init(&container, &init, &["run"]).run().fails_with("it is not the init program of this build");
-    fs::copy("/bin/true", &init).unwrap();
+    copy_program("/bin/true", &init);
     with_init(&container, &init, &["run"]).run().fails_with("it is not the init program of this build");
-    fs::write(&init, "#!/bin/nothing\n").unwrap();
+    write_program(&init, "#!/bin/nothing\n");
     with_init(&container, &init, &["run"]).run().fails_with("share/init: execveat: ENOENT");
-    fs::write(&init, "no program").unwrap();
+    write_program(&init, "no program");
     with_init(&container, &init, &["run"]).run().fails_with("share/init: execveat: ENOEXEC");
     container.state_call().fails_with("does not exist");
     assert!(!container.cgroup().exists());
@@ -82,7 +83,7 @@ fn sec_3_installed_init_is_the_one_of_this_build(runtime: &Runtime) {
 /// Where the number of the build is in the program: the runtime says it when it refuses another program.
 fn build_of(program: &[u8], container: &Container) -> usize {
     let other = container.folder().join("true");
-    fs::copy("/bin/true", &other).unwrap();
+    copy_program("/bin/true", &other);
     let refusal = with_init(container, &other, &["run"]).run();
     let (_, rest) = refusal.stderr.split_once("of this build (").expect("the number of the build");
     let build = u64::from_str_radix(&rest[..16], 16).expect("a number").to_le_bytes();

@@ -186,7 +186,7 @@ fn cfg_19_nodev_hides_devices(runtime: &Runtime) {
 fn program(container: &Container, owner: u32, mode: u32) -> PathBuf {
     let folder = host_folder(container, "source");
     let file = folder.join("busybox");
-    fs::copy(integration::bundle::busybox(), &file).unwrap();
+    integration::bundle::copy_program(integration::bundle::busybox(), &file);
     chown(&file, Some(owner), Some(owner)).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
     folder
