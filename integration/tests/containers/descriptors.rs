@@ -153,10 +153,13 @@ fn row_35_standard_input_is_the_callers(runtime: &Runtime) {
     assert_eq!(container.wait_stdout("\n"), "later\n");
 }
 
-/// Who has the standard output of a call that has ended.
+/// Who has the standard output of a call that has ended. The children of other tests have whatever was open when they were
+/// made, until they execute their programs.
 pub fn holders(output: &Output) -> Vec<i32> {
+    let own = fs::read_link("/proc/self/exe").unwrap();
     let holds = |process: &Process| process.files().into_values().any(|path| path == output.stdout_file);
-    Process::all().into_iter().filter(holds).map(|process| process.pid).collect()
+    let is_no_test = |process: &Process| process.link("exe").is_none_or(|path| path != own);
+    Process::all().into_iter().filter(|process| is_no_test(process) && holds(process)).map(|process| process.pid).collect()
 }
 
 fn row_36_nobody_else_holds_the_streams_after_create(runtime: &Runtime) {
