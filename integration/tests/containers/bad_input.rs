@@ -5,6 +5,7 @@ use integration::mountinfo::{host_mount, text};
 use integration::{Container, Runtime, Snapshot};
 use serde_json::{Value, json};
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 cases! {
@@ -139,9 +140,9 @@ fn rt_37_console_socket_that_cannot_be_reached_leaves_nothing(runtime: &Runtime)
 fn rt_37_caller_that_closed_its_pipes(runtime: &Runtime) {
     let mut container = Container::sleeper(runtime);
     let broken = || {
-        let (reader, writer) = nix::unistd::pipe().unwrap();
-        drop(reader);
-        File::from(writer)
+        // Close-on-exec, or what other tests begin meanwhile would have it open, too.
+        let (_, writer) = std::io::pipe().unwrap();
+        File::from(OwnedFd::from(writer))
     };
     container.bundle.args(["/nowhere"]);
     let before = Snapshot::take(&container);
