@@ -1,11 +1,10 @@
 //! A process as it can be observed from inside: what a library must leave alone.
 
-use crate::deadline::within;
+use crate::deadline::{limit, within};
 use crate::process::Process;
 use nix::sys::prctl;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
 
 /// Fields of `/proc/PID/status` that change in a process which only waits, or whose children end.
 const RESTLESS: [&str; 12] = [
@@ -100,11 +99,11 @@ impl Caller {
         names.into_iter().filter(|name| self.0.get(*name) != other.0.get(*name)).map(String::as_str).collect()
     }
 
-    /// Panics unless this is what there is now, or within a second: a thread that was joined takes a moment to vanish.
+    /// Panics unless this is what there is now, or soon: a thread that was joined takes a moment to vanish.
     #[track_caller]
     pub fn assert_unchanged(&self) {
         let mut now = Caller::observe();
-        let same = within(Duration::from_secs(1), || {
+        let same = within(limit(), || {
             now = Caller::observe();
             self.differs_from(&now).is_empty().then_some(())
         });

@@ -35,10 +35,12 @@ pub fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<
     let end = Instant::now() + limit;
     let mut pause = Duration::from_millis(1);
     loop {
+        // Looked at before: who was not scheduled until the time was over asks once more.
+        let last = Instant::now() >= end;
         if let Some(answer) = ask() {
             return Some(answer);
         }
-        if Instant::now() >= end {
+        if last {
             return None;
         }
         sleep(pause);
