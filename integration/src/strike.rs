@@ -121,7 +121,7 @@ impl Left {
 /// Makes the call, with a gate below `folder`, and lets the blow fall if there is one.
 ///
 /// # Panics
-/// If the command makes no system call for longer than [`limit`], or cannot be traced.
+/// If the command is not through with its system calls within three times [`limit`], or cannot be traced.
 pub fn follow(call: Call, folder: &Path, init: Init, strike: Option<Strike>) -> Left {
     let gate = folder.join("gate");
     match mkfifo(&gate, Mode::S_IRWXU) {
@@ -139,7 +139,8 @@ pub fn follow(call: Call, folder: &Path, init: Init, strike: Option<Strike>) -> 
         // The end of this thread lets go of everybody.
         let _ = tell.send(tracer.seen);
     });
-    let seen = told.recv_timeout(limit()).unwrap_or_else(|error| panic!("{root} under ptrace: {error}"));
+    // Two stops for each of up to a thousand calls, and up to a hundred commands at once.
+    let seen = told.recv_timeout(3 * limit()).unwrap_or_else(|error| panic!("{root} under ptrace: {error}"));
     thread.join().expect("the tracer");
     // It is joined a moment before the kernel lets go, and until then any thread may be told of a traced stop.
     let command = Process::new(running.pid());
