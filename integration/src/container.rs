@@ -239,8 +239,9 @@ impl Container {
     }
 
     /// Waits until what `start` or a detached call has begun is executed. The kernel wakes the runtime when it closes
-    /// descriptors, before it gives the program its credentials, its name and its words; crun 1.8 ends even before hooks
-    /// have run. A test that looks at once would now fail and now pass.
+    /// descriptors, before it gives the program its credentials, its name and its words; runc 1.1 closes them itself before
+    /// execve (CVE-2024-21626), and crun 1.8 ends even before hooks have run. A test that looks at once would now fail and
+    /// now pass.
     pub fn settled(&self, output: Output) -> Output {
         if output.code == Some(0) {
             let _ = within(limit(), || (!self.is_starting()).then_some(()));
@@ -248,11 +249,17 @@ impl Container {
         output
     }
 
-    /// Whether a process of the container is within execve, or still executes crun or its detached copy, whose path is `/`.
+    /// Whether a process of the container is within execve, or still executes a peer or its detached copy, whose path is `/`.
     fn is_starting(&self) -> bool {
         let ours = |process: &Process| process.cgroup().is_some_and(|path| path.contains(&self.name));
-        let crun = |path: PathBuf| path == Path::new("/") || path.to_string_lossy().contains("crun");
-        let before = |process: &Process| self.runtime.name == Name::Crun && process.link("exe").is_some_and(crun);
+        let peer = match self.runtime.name {
+            Name::Ours | Name::Naive => None,
+            Name::Runc => Some("runc"),
+            Name::Crun => Some("crun"),
+        };
+        let of_peer = |path: PathBuf, peer| path == Path::new("/") || path.to_string_lossy().contains(peer);
+        let before =
+            |process: &Process| peer.is_some_and(|peer| process.link("exe").is_some_and(|path| of_peer(path, peer)));
         Process::all().iter().any(|process| ours(process) && (process.is_within_execve() || before(process)))
     }
 
