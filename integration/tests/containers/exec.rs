@@ -1,6 +1,7 @@
 //! `exec`: one more process in a container.
 
 use super::capabilities::found;
+use super::descriptors::holders;
 use integration::{Call, Container, Output, Process, Runtime, Snapshot, until};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -124,9 +125,7 @@ fn row_36_nobody_else_holds_the_streams_after_exec(runtime: &Runtime) {
     let file = container.folder().join("pid");
     let words = ["exec", "-d", "--pid-file", file.to_str().unwrap(), &container.id, "/bin/sleep", "1000"];
     let output = container.settled(container.call(words).run()).ok();
-    let holds = |process: &Process| process.files().into_values().any(|path| path == output.stdout_file);
-    let holders: Vec<i32> = Process::all().into_iter().filter(holds).map(|process| process.pid).collect();
-    assert_eq!(holders, [pid_in(&file)]);
+    assert_eq!(holders(&output), [pid_in(&file)]);
 }
 
 fn row_41_exec_ends_with_the_code_of_the_process(runtime: &Runtime) {
@@ -159,7 +158,9 @@ fn row_44_exec_pid_file_holds_digits_only(runtime: &Runtime) {
     assert_eq!(process.words(), ["/bin/sleep", "1000"]);
     let file = container.folder().join("pid of a foreground process");
     let running = container.call(["exec", "--pid-file", file.to_str().unwrap(), &container.id, "/bin/sleep", "1000"]).spawn();
-    let pid = until("the pid file", || fs::read_to_string(&file).ok()).parse().expect("digits only");
+    // crun makes the file before it writes to it.
+    let written = || fs::read_to_string(&file).ok().filter(|text| !text.is_empty());
+    let pid = until("the pid file", written).parse().expect("digits only");
     until("the program", || (Process::new(pid).words() == ["/bin/sleep", "1000"]).then_some(()));
     running.signal(Signal::SIGKILL);
 }
@@ -444,8 +445,8 @@ fn row_59_an_exec_that_fails_leaves_nothing(runtime: &Runtime) {
 
 // exec.bats of runc, "init changes cgroup" (runc#5089): the caller's own cgroup would have other limits.
 fn peer_45_exec_follows_a_container_that_left_its_cgroup(runtime: &Runtime) {
-    let container = Container::sleeper(runtime);
-    container.run_detached().ok();
+    // Whose program makes no further process in the cgroup while it is emptied.
+    let container = Container::single(runtime);
     let other = container.parent_cgroup().join("other");
     fs::create_dir(&other).unwrap();
     for pid in fs::read_to_string(container.cgroup().join("cgroup.procs")).unwrap().lines() {
