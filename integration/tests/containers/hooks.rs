@@ -1,5 +1,6 @@
 //! Hooks: when they run, where, with what, and what happens when one fails.
 
+use integration::deadline::limit;
 use integration::hooks::{PHASES, hook, share, written};
 use integration::{Container, Process, Runtime, Snapshot, schema, until};
 use serde_json::{Value, json};
@@ -117,10 +118,11 @@ fn cfg_95_path_is_absolute(runtime: &Runtime) {
 fn cfg_98_timeout_kills_the_process_group(runtime: &Runtime) {
     let mut container = prepared(runtime);
     hook(&mut container, "createRuntime", "cat >/dev/null; sleep 1000 & echo $! > OUT/pid; wait");
-    container.bundle.set("/hooks/createRuntime/0/timeout", json!(1));
-    let begin = Instant::now();
-    container.create().fails_with("error running createRuntime hook #0");
-    assert!(begin.elapsed() < Duration::from_secs(10));
+    // Long enough for the hook to come to its child on a machine that stalls.
+    container.bundle.set("/hooks/createRuntime/0/timeout", json!(5));
+    let (begin, patience) = (Instant::now(), limit().max(Duration::from_secs(10)));
+    container.create_call(&[]).deadline(patience).run().fails_with("error running createRuntime hook #0");
+    assert!(begin.elapsed() < patience);
     let child = Process::new(written(&container, "pid").trim().parse().unwrap());
     until("the end of the hook's child", || (!child.is_alive()).then_some(()));
 }
