@@ -3,7 +3,7 @@
 //! Each test is a process of its own, this program again, see [`caller`]: what is compared belongs to the whole process.
 
 use integration::caller::Caller;
-use integration::{Container, Runtime, Snapshot};
+use integration::{Container, Runtime, Snapshot, container, until};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
@@ -70,7 +70,8 @@ const CHANGES: &str = "umask,chdir,fchdir,chroot,rt_sigaction,sigaltstack,rt_sig
     pivot_root,fork,vfork,clone,dup2";
 
 fn lib_1_no_call_changes_the_process_for_a_moment(runtime: &Runtime) {
-    let file = std::env::temp_dir().join(format!("embed-calls-{}", process::id()));
+    // Other views of the machine have the same process ids.
+    let file = container::all().join("embed-calls");
     let traced = format!("trace={CHANGES}");
     call(runtime, "calls", &["strace", "-o", file.to_str().unwrap(), "-e", &traced], |_| ());
     let Ok(text) = fs::read_to_string(&file) else { return assert!(!runtime.is_ours(), "no trace") };
@@ -134,8 +135,9 @@ fn call(runtime: &Runtime, act: &str, wrapper: &[&str], prepare: fn(&mut Contain
 pub fn caller() -> Option<ExitCode> {
     let act = std::env::var("EMBED").ok()?;
     let (_, act) = ACTS.iter().find(|(name, _)| *name == act)?;
-    // The first thread makes the C library catch a signal of its own.
+    // The first thread makes the C library catch a signal of its own. Joined, it takes a moment to vanish.
     thread::spawn(|| ()).join().unwrap();
+    until("the end of the first thread", || (fs::read_dir("/proc/self/task").unwrap().count() == 1).then_some(()));
     act(&Embedder::of_this_process()?);
     Some(ExitCode::SUCCESS)
 }
