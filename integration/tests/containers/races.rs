@@ -2,7 +2,7 @@
 //! fails with a naive resolver (`peers/naive.txt`); `RACES=2000` runs them for longer.
 
 use integration::mountinfo::{host_folder, text};
-use integration::{Canary, Container, Racer, Runtime, Snapshot};
+use integration::{Canary, Container, Name, Racer, Runtime, Snapshot, until};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -29,12 +29,22 @@ fn volume(container: &mut Container, folder: &str, link_to: &str) -> (PathBuf, R
     (volume, racer)
 }
 
+/// How long the neighbour has to win against a naive resolver, or against a create that ends at all.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The rounds of a race that the control (`peers/naive.txt`) must lose. It goes on until it does: how soon is up to the
+/// disk and the scheduler.
+fn rounds(runtime: &Runtime) -> impl Iterator<Item = u32> {
+    let (begin, control) = (Instant::now(), runtime.name == Name::Naive);
+    (0..).take_while(move |round| *round < Racer::rounds() || control && begin.elapsed() < PATIENCE)
+}
+
 /// Makes and removes the container again and again; whether it could be made does not matter.
-fn again_and_again(container: &Container, mut check: impl FnMut(u32)) {
-    for round in 0..Racer::rounds() {
+fn again_and_again(container: &Container, mut check: impl FnMut()) {
+    for _ in rounds(&container.runtime) {
         container.create();
         container.delete_force();
-        check(round);
+        check();
     }
 }
 
@@ -45,7 +55,7 @@ fn sec_6_a_target_that_is_exchanged_with_a_link(runtime: &Runtime) {
     for number in 0..5 {
         container.bundle.mount(&format!("/v/m1/x{number}"), "tmpfs", "tmpfs", &[]);
     }
-    again_and_again(&container, |_| canary.assert_unchanged());
+    again_and_again(&container, || canary.assert_unchanged());
 }
 
 fn sec_11_missing_targets_below_an_exchanged_folder(runtime: &Runtime) {
@@ -55,7 +65,7 @@ fn sec_11_missing_targets_below_an_exchanged_folder(runtime: &Runtime) {
     let file = host_folder(&container, "source").join("file");
     fs::write(&file, "").unwrap();
     container.bundle.mount("/v/a/c/d", "tmpfs", "tmpfs", &[]).mount("/v/a/f", "none", text(&file), &["bind"]);
-    again_and_again(&container, |_| {
+    again_and_again(&container, || {
         canary.assert_unchanged();
         let _ = fs::remove_dir_all(volume.join("a/c"));
         let _ = fs::remove_file(volume.join("a/f"));
@@ -92,7 +102,7 @@ fn sec_12_null_that_is_exchanged(runtime: &Runtime) {
     let bind = json!({"destination": "/dev", "type": "none", "source": text(&dev), "options": ["bind"]});
     container.bundle.set("/mounts/1", bind);
     let _racer = Racer::exchange(dev.join("null"), dev.join("evil"));
-    for _ in 0..Racer::rounds() {
+    for _ in rounds(runtime) {
         let output = container.run();
         assert!(output.code != Some(0) || output.text() == "character special file 1:3", "{output}");
     }
@@ -111,10 +121,10 @@ fn sec_17_sixty_four_neighbours_cannot_stall_a_create(runtime: &Runtime) {
         container.bundle.mount(&format!("/v/a{number}/x/../x"), "tmpfs", "tmpfs", &[]);
     }
     let before = Snapshot::take(&container);
-    let begin = Instant::now();
-    container.create();
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    // It ends. How soon is up to the scheduler, which has 64 others to run.
+    container.create_call(&[]).deadline(PATIENCE).run();
     drop(racers);
     container.delete_force();
-    assert_eq!(Snapshot::take(&container).processes, before.processes);
+    // What was killed has left its cgroup before it is dead.
+    until("the end of all processes", || (Snapshot::take(&container).processes == before.processes).then_some(()));
 }
