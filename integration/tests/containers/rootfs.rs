@@ -159,15 +159,17 @@ fn lnx_149_propagation_words_with_a_leading_r(runtime: &Runtime) {
 
 fn lnx_150_shared_root(runtime: &Runtime) {
     let script = "mkdir -p /a /b; mount --bind /a /a; mount --bind /a /b; mount -t tmpfs tmpfs /a; touch /a/x;
-        cat /proc/self/mountinfo; ls /b";
+        cat /proc/self/mountinfo; ls /b; echo end; sleep 1000";
     let mut container = Container::sh(runtime, script);
     all_capabilities(&mut container, &[]);
     container.bundle.writable().set("/linux/rootfsPropagation", json!("shared"));
-    let output = container.run().ok();
-    let inside = Mounts::of(output.text());
+    // It lives until the host has been looked at: the numbers of the groups of one that has ended are given out again.
+    container.run_detached().ok();
+    let output = container.wait_stdout("\nend\n");
+    let inside = Mounts::of(&output);
     let [tag] = &inside.at("/").tags[..] else { panic!("shared, and a slave of nobody: {output}") };
     assert!(tag.starts_with("shared:"), "{output}");
-    assert!(output.text().ends_with("\nx"), "the mount in /a is not seen in /b: {output}");
+    assert!(output.ends_with("\nx\nend\n"), "the mount in /a is not seen in /b: {output}");
     let host = Mounts::of(&fs::read_to_string("/proc/self/mountinfo").unwrap());
     assert!(host.0.iter().all(|mount| !mount.tags.contains(tag)), "{tag} is the host's");
 }
