@@ -172,8 +172,10 @@ fn rt_60_kill_by_regular_expression(runtime: &Runtime) {
     let (mut second, mut third) = (first.beside(), first.beside());
     for (container, end) in [(&mut first, "-web.1"), (&mut second, "-web.2"), (&mut third, "-db")] {
         container.id.push_str(end);
-        container.bundle.sh("trap 'exit 143' TERM; while :; do sleep 1000 & wait $!; done");
+        container.bundle.sh("trap 'exit 143' TERM; echo ready; while :; do sleep 1000 & wait $!; done");
         container.run_detached().ok();
+        // A first process does not hear what it has no trap for yet.
+        container.wait_stdout("ready\n");
     }
     first.call(["kill", "--regex", "web\\.[12]$", "TERM"]).run().ok().silent();
     first.wait_for("stopped");
