@@ -8,7 +8,10 @@ use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 cases! {
     Any:
@@ -133,23 +136,36 @@ fn sec_13_a_file_over_ptmx_is_refused(runtime: &Runtime) {
     before.assert_unchanged(&container);
 }
 
-/// Somebody swaps what `/dev/console` is while containers are made: each is refused, or has its terminal there. Until
-/// each has happened, not for a number of times: how often the neighbour wins is up to the disk and the scheduler.
+/// Somebody swaps what `/dev/console` is while containers are made: each is refused, or has its terminal there. How often
+/// the neighbour wins is up to the disk and the scheduler; until each has happened he rests longer and longer, in the end
+/// for longer than a create takes.
 fn sec_13_a_racing_volume_gets_nothing_but_the_terminal(runtime: &Runtime) {
     let (container, dev) = with_dev(runtime, "true");
     let canary = canary(&container);
     let target = canary.clone();
+    let pause = Arc::new(AtomicU64::new(0));
+    let pause_of_racer = pause.clone();
     let _racer = Racer::start(move || {
+        let rest = || match pause_of_racer.load(Ordering::Relaxed) {
+            0 => {}
+            millis => sleep(Duration::from_millis(millis)),
+        };
         let _ = symlink(&target, dev.join("link"));
         let _ = fs::rename(dev.join("link"), dev.join("console"));
+        rest();
         let _ = fs::write(dev.join("file"), "");
         let _ = fs::rename(dev.join("file"), dev.join("console"));
+        rest();
         let _ = fs::remove_file(dev.join("console"));
+        rest();
     });
     let (mut made, mut refused) = (0, 0);
     let begin = Instant::now();
-    while made + refused < 30 || made < 3 || refused < 3 {
-        assert!(begin.elapsed() < limit(), "{made} containers were made, {refused} refused");
+    while made + refused < Racer::rounds() || made < 3 || refused < 3 {
+        assert!(begin.elapsed() < 4 * limit(), "{made} containers were made, {refused} refused");
+        if made + refused >= Racer::rounds() {
+            pause.store((2 * pause.load(Ordering::Relaxed)).clamp(1, 1000), Ordering::Relaxed);
+        }
         let (output, _socket) = create(&container);
         if output.code == Some(0) {
             made += 1;
