@@ -1,12 +1,13 @@
 //! A terminal in the foreground: the caller's is joined with that of the process, and is as before afterwards.
 
 use integration::{Call, Container, Process, Pty, Running, Runtime, Snapshot, until};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, Termios};
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -242,13 +243,25 @@ fn row_40_a_reader_who_goes_hangs_up(runtime: &Runtime) {
     assert_eq!(pty.settings(), Pty::pair(1, 1).0.settings());
 }
 
+/// Whether somebody who writes there would not have to wait.
+fn is_writable(terminal: &File) -> bool {
+    let mut fds = [PollFd::new(terminal.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO).unwrap();
+    fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
+}
+
 fn row_40_a_reader_who_sleeps_holds_up_no_signal(runtime: &Runtime) {
-    let container = with_terminal(runtime, "trap 'exit 7' TERM; yes & wait");
-    let (pty, _terminal, mut running) = on_terminal(&container);
-    until("the container", || (container.state_call().code == Some(0)).then_some(()));
-    container.wait_for("running");
-    // Until everything is full that holds something back.
-    sleep(Duration::from_millis(500));
+    let mut container = with_terminal(runtime, "trap 'exit 7' TERM; : >/trapped; yes & wait");
+    container.bundle.writable();
+    let (pty, terminal, mut running) = on_terminal(&container);
+    // Before that the program would not hear the signal.
+    until("the trap", || container.bundle.inside("/trapped").exists().then_some(()));
+    // Until everything is full that holds something back; for a moment there is room again when the kernel moves a part on.
+    let mut times = 0;
+    until("a terminal that takes no more", || {
+        times = if is_writable(&terminal) { 0 } else { times + 1 };
+        (times == 20).then_some(())
+    });
     running.signal(Signal::SIGTERM);
     until("the end of the program", || {
         let state = container.state_call();
