@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Output};
 use crate::container;
-use crate::deadline::until;
+use crate::deadline::{limit, until};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,7 +54,8 @@ impl Engine {
 pub fn call(program: &str) -> Call {
     let folder = container::all();
     fs::create_dir_all(&folder).expect("make a folder for outputs");
-    Call::new(program, &folder)
+    // Many programs stand behind each call, in a slow machine.
+    Call::new(program, &folder).deadline(4 * limit())
 }
 
 /// A name that nothing else has.

@@ -116,22 +116,24 @@ fn row_41_ctr_exec_exits_with_the_programs_code(runtime: &Runtime) {
     heard(task.exec(&[]), "echo in; (exit 43)", ["in\n", ""]).exits(43);
 }
 
-/// Runs `call` in a terminal until it has printed the name of its own.
+/// Runs `call` in a terminal, where a shell prints the name of its own. As in [`heard`], that comes out before the shell ends.
 fn in_terminal(call: Call) {
     let (pty, other) = Pty::pair(24, 80);
     let again = || other.try_clone().expect("the terminal once more");
+    let call = call.args(["sh", "-c", "tty; read line"]);
     let running = call.stdin(again()).stdout(again()).stderr(again()).spawn();
     pty.wait_for("/dev/pts/0");
+    pty.type_in("enough\n");
     running.wait().ok();
 }
 
 fn row_37_ctr_run_in_a_terminal(runtime: &Runtime) {
-    in_terminal(run(runtime, &["--tty", "--rm", IMAGE, &fresh_name(), "tty"]));
+    in_terminal(run(runtime, &["--tty", "--rm", IMAGE, &fresh_name()]));
 }
 
 fn row_38_ctr_exec_in_a_terminal(runtime: &Runtime) {
     let task = Task::sleeping(runtime);
-    in_terminal(task.call(&["exec", "--tty", "--exec-id", &fresh_name()]).arg("tty"));
+    in_terminal(task.call(&["exec", "--tty", "--exec-id", &fresh_name()]));
 }
 
 fn row_47_ctr_null_io(runtime: &Runtime) {
