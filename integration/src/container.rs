@@ -168,24 +168,6 @@ impl Container {
         output
     }
 
-    /// crun 1.8 creates in a process with a session of its own, which ends a moment after the call: until then it has the
-    /// call's streams, and a snapshot has it.
-    fn left(&self, output: Output) -> Output {
-        if self.runtime.name == Name::Crun && output.code == Some(0) {
-            let _ = within(limit() / 10, || (!self.is_leaving()).then_some(()));
-        }
-        output
-    }
-
-    fn is_leaving(&self) -> bool {
-        let own = Process::new(process::id().cast_signed());
-        let inside = |process: &Process| process.cgroup().is_some_and(|path| path.contains(&self.name));
-        let named = |process: &Process| process.words().contains(&self.id) && !inside(process);
-        let apart =
-            |process: &Process| process.stat(6) != own.stat(6) && process.namespace("mnt") == own.namespace("mnt");
-        Process::all().iter().any(|process| named(process) && apart(process) && process.is_alive())
-    }
-
     /// Tries to start the container.
     pub fn start(&self) -> Output {
         self.settled(self.call(["start", &self.id]).run())
@@ -198,7 +180,7 @@ impl Container {
 
     /// Runs the container in the background.
     pub fn run_detached(&self) -> Output {
-        self.record(self.settled(self.run_call(&["--detach"]).run()))
+        self.record(self.left(self.settled(self.run_call(&["--detach"]).run())))
     }
 
     /// Asks for the state.
@@ -279,6 +261,24 @@ impl Container {
         let before =
             |process: &Process| peer.is_some_and(|peer| process.link("exe").is_some_and(|path| of_peer(path, peer)));
         Process::all().iter().any(|process| ours(process) && (process.is_within_execve() || before(process)))
+    }
+
+    /// crun 1.8 creates, and detaches, in a process with a session of its own, which ends a moment after the call: until then it
+    /// has the call's streams, and a snapshot has it.
+    fn left(&self, output: Output) -> Output {
+        if self.runtime.name == Name::Crun && output.code == Some(0) {
+            let _ = within(limit() / 10, || (!self.is_leaving()).then_some(()));
+        }
+        output
+    }
+
+    fn is_leaving(&self) -> bool {
+        let own = Process::new(process::id().cast_signed());
+        let inside = |process: &Process| process.cgroup().is_some_and(|path| path.contains(&self.name));
+        let named = |process: &Process| process.words().contains(&self.id) && !inside(process);
+        let apart =
+            |process: &Process| process.stat(6) != own.stat(6) && process.namespace("mnt") == own.namespace("mnt");
+        Process::all().iter().any(|process| named(process) && apart(process) && process.is_alive())
     }
 
     /// Runs words in the container, to their end.

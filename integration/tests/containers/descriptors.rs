@@ -153,13 +153,19 @@ fn row_35_standard_input_is_the_callers(runtime: &Runtime) {
     assert_eq!(container.wait_stdout("\n"), "later\n");
 }
 
-/// Who has the standard output of a call that has ended. The children of other tests have whatever was open when they were
-/// made, until they execute their programs.
+/// Who has the standard output of a call that has ended. A child of another test has what was open here when it was made,
+/// until its execve is nearly over, and is waited for.
 pub fn holders(output: &Output) -> Vec<i32> {
-    let own = fs::read_link("/proc/self/exe").unwrap();
+    let own = fs::read_link("/proc/self/exe").ok();
+    let begins = |process: &Process| process.link("exe") == own || process.is_within_execve();
     let holds = |process: &Process| process.files().into_values().any(|path| path == output.stdout_file);
-    let is_no_test = |process: &Process| process.link("exe").is_none_or(|path| path != own);
-    Process::all().into_iter().filter(|process| is_no_test(process) && holds(process)).map(|process| process.pid).collect()
+    until("no holder within execve", || {
+        // In this order: who has come to its program has closed what was not meant for it.
+        let looked_at = Process::all().into_iter().map(|process| (begins(&process), process));
+        let found: Vec<(bool, Process)> = looked_at.filter(|(_, process)| holds(process)).collect();
+        let settled = !found.iter().any(|(begins, _)| *begins);
+        settled.then(|| found.iter().map(|(_, process)| process.pid).collect())
+    })
 }
 
 fn row_36_nobody_else_holds_the_streams_after_create(runtime: &Runtime) {
