@@ -18,7 +18,7 @@ use crate::plan::Note;
 
 /// How long an ended process that is not the caller's child is given to be reaped, in milliseconds: only then can its
 /// status be had. Usually it already is.
-const REAPED: u16 = 100;
+const REAPED: u16 = 1000;
 
 /// A process of a container: the first one, or one that [`crate::Container::exec`] has started.
 ///
