@@ -2,13 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::state::Sight;
-use super::{CONFIG, Container, Process, Status, cgroup_of, process};
+use super::{CONFIG, Container, KILL_WAIT, Process, Status, cgroup_of, process};
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error, Result, Side, StateProblem, StepError};
@@ -140,9 +140,7 @@ impl Container {
         let into_frozen = request.ignore_paused;
         let target = Target { dir: &self.dir, state: sight.state(), init: pidfd.as_fd(), cgroup, into_frozen };
         match launch::exec(&plan, target, stdio, &self.image, tracer) {
-            Err(error) if process::ended(pidfd.as_fd(), last_moments(&error))? => {
-                Err(self.unfit("exec in", Status::Stopped))
-            }
+            Err(error) if has_ended(*pid, pidfd.as_fd(), &error)? => Err(self.unfit("exec in", Status::Stopped)),
             other => {
                 let mut init = other?;
                 init.notes.extend_from_slice(plan.notes());
@@ -180,20 +178,23 @@ fn drop_what_is_done(config: &mut Value) {
     }
 }
 
-/// How long the end of the container's process is waited for after `error`: one that is just ending loses its namespaces,
-/// or has the others of its pid namespace killed, before it counts as ended.
-fn last_moments(error: &Error) -> Duration {
+/// Whether the container's process has ended, of which `error` may have been the first sign: one that is just ending loses
+/// its namespaces, or has the others of its pid namespace killed and waits for them, before it counts as ended.
+fn has_ended(pid: i32, pidfd: BorrowedFd<'_>, error: &Error) -> Result<bool> {
     const LAST_MOMENTS: Duration = Duration::from_millis(100);
     let is_lost = |step: &StepError| match step.side {
         Side::Host => matches!(step.errno, Errno::ENOENT | Errno::ESRCH),
         // Nobody is born any more in a pid namespace whose first process ends (pid_namespaces(7)).
         Side::Init => step.errno == Errno::ENOMEM,
     };
-    match error {
-        Error::Step(step) if is_lost(step) => LAST_MOMENTS,
-        Error::Died { .. } => LAST_MOMENTS,
-        _ => Duration::ZERO,
-    }
+    let is_sign = match error {
+        Error::Step(step) => is_lost(step),
+        Error::Died { .. } => true,
+        _ => false,
+    };
+    let within = |limit| process::ended(pidfd, limit);
+    Ok(within(if is_sign { LAST_MOMENTS } else { Duration::ZERO })?
+        || is_sign && process::is_ending(pid)? && within(KILL_WAIT)?)
 }
 
 /// The process with what it takes from the container's own where it says nothing, as in runc: one that is written without

@@ -16,7 +16,7 @@ use nix::sys::stat::fstat;
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use procfs::FromRead;
-use procfs::process::Stat;
+use procfs::process::{Stat, StatFlags};
 use runtime_init::sys::owned;
 use serde::{Deserialize, Serialize};
 
@@ -147,8 +147,20 @@ pub fn reap(pidfd: BorrowedFd<'_>) {
     let _ = waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
 }
 
+/// Whether process `pid` is on its way to its end, or has come to it.
+///
+/// # Errors
+/// [`Error::Step`] if that cannot be told.
+pub fn is_ending(pid: i32) -> Result<bool> {
+    Ok(read_stat(pid)?.is_none_or(|stat| stat.flags & StatFlags::PF_EXITING.bits() != 0))
+}
+
 /// Whether process `pid` runs (is no zombie) and its start time; `None` if there is none.
 fn stat(pid: i32) -> Result<Option<(bool, u64)>> {
+    Ok(read_stat(pid)?.map(|stat| (!matches!(stat.state, 'Z' | 'X' | 'x'), stat.starttime)))
+}
+
+fn read_stat(pid: i32) -> Result<Option<Stat>> {
     let refused =
         |error: &io::Error| StepError::io(None, format!("identify process {pid}"), "read /proc/PID/stat", error);
     let text = match File::open(format!("/proc/{pid}/stat")).and_then(pseudo::bytes_of) {
@@ -158,7 +170,7 @@ fn stat(pid: i32) -> Result<Option<(bool, u64)>> {
         Err(error) => return Err(refused(&error).into()),
     };
     match Stat::from_read(text.as_slice()) {
-        Ok(stat) => Ok(Some((!matches!(stat.state, 'Z' | 'X' | 'x'), stat.starttime))),
+        Ok(stat) => Ok(Some(stat)),
         Err(error) => Err(refused(&io::Error::new(io::ErrorKind::InvalidData, error)).into()),
     }
 }
@@ -200,8 +212,10 @@ mod tests {
         let pidfd = identity.open_verified().unwrap().expect("it runs");
         assert!(!ended(pidfd.as_fd(), Duration::from_millis(5)).unwrap());
         assert!(send(pidfd.as_fd(), 0).unwrap());
+        assert!(!is_ending(identity.pid).unwrap());
         child.kill().unwrap();
         assert!(ended(pidfd.as_fd(), Duration::from_secs(10)).unwrap());
+        assert!(is_ending(identity.pid).unwrap());
         // Not reaped yet: a zombie.
         assert!(identity.open_verified().unwrap().is_none());
         child.wait().unwrap();

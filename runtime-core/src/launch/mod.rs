@@ -27,6 +27,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use runtime_init::sys::owned::{pidfd_getfd, pidfd_send_signal};
 use runtime_init::sys::process::{prlimit, set_io_priority, set_scheduler};
@@ -514,7 +515,8 @@ impl<'a> Launch<'a> {
             kill(process.as_fd());
         }
         let status = reap(process.as_fd());
-        status.filter(|_| !alive)
+        // One that was ending already, which takes long where there are many mounts, is not killed any more.
+        status.filter(|status| !alive || !matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)))
     }
 
     /// Leaves no process behind.
