@@ -55,17 +55,13 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// As [`Snapshot::take`]. Debian's runc sometimes finds its cgroup busy and leaves it, empty, after a failed create, and
-    /// the next one removes it; comparisons with it are not about that.
+    /// As [`Snapshot::take`]. Debian's runc sometimes finds its cgroup busy and leaves it, empty, after a failed create;
+    /// comparisons with it are not about that, nor is the next one, whose create would remove it.
     fn settled(&self, container: &Container) -> Snapshot {
         let mut now = Snapshot::take(container);
         let leaf = format!("{} 0", container.cgroup().display());
-        if container.runtime.is_runc() {
-            if self.cgroups.contains(&leaf) {
-                now.cgroups.insert(leaf);
-            } else {
-                now.cgroups.remove(&leaf);
-            }
+        if container.runtime.is_runc() && !self.cgroups.contains(&leaf) && now.cgroups.remove(&leaf) {
+            let _ = fs::remove_dir(container.cgroup());
         }
         now
     }
