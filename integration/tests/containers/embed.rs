@@ -9,7 +9,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, mkfifo};
 use nix::libc::RLIMIT_FSIZE;
 use runtime_core::{Bundle, CreateOptions, Death, Error, ExecRequest, Host, Plan, Process, Result, Stdio, Store};
 use runtime_init::sys::process::prlimit;
@@ -422,16 +422,34 @@ fn live_unreaped(embedder: &Embedder, id: &str) {
 
 /// A hook is a child as well. What is not known of it must not be taken for success.
 fn hooked_unreaped(embedder: &Embedder, id: &str) {
-    let hooked = |seconds: &str| {
-        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", format!("sleep {seconds}")]});
+    let hooked = |script: &str| {
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
         embedder.create(id, |config| config["hooks"] = json!({ "prestart": [hook] }))
     };
-    let failed = hooked("nonsense").map(drop).unwrap_err();
+    let failed = hooked("sleep nonsense").map(drop).unwrap_err();
     assert!(matches!(failed, Error::Hook { .. }), "{failed:?}");
-    match hooked("0.1") {
+    let [file, go] = ["pid", "go"].map(|name| embedder.bundle.join(format!("{id}.{name}")));
+    mkfifo(&go, Mode::S_IRWXU).unwrap();
+    let outcome = scope(|all| {
+        // It goes on when the library has a descriptor of it: of what was reaped before that, no kernel keeps anything.
+        all.spawn(|| {
+            let pid = until("the hook", || fs::read_to_string(&file).ok()?.strip_suffix('\n').map(str::to_string));
+            until("a descriptor of the hook", || has_pidfd_of(&pid).then_some(()));
+            fs::write(&go, "\n").unwrap();
+        });
+        hooked(&format!("echo $$ >'{}'; read word <'{}'", file.display(), go.display()))
+    });
+    match outcome {
         Ok(container) => drop(container.delete(false).unwrap()),
         Err(lost) => assert!(!status_is_kept() && lost.to_string().contains("is not known"), "{lost}"),
     }
+}
+
+/// Whether this process has a pidfd of `pid`.
+fn has_pidfd_of(pid: &str) -> bool {
+    let infos = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let mut texts = infos.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    texts.any(|text| text.lines().any(|line| line.strip_prefix("Pid:").is_some_and(|found| found.trim() == pid)))
 }
 
 fn reaper(embedder: &Embedder) {
