@@ -85,6 +85,26 @@ impl fmt::Display for Strike {
     }
 }
 
+/// A process that was made.
+#[derive(Clone, Debug)]
+pub struct Born {
+    /// Which one.
+    pub process: Process,
+    since: Option<String>,
+}
+
+impl Born {
+    fn of(process: Process) -> Born {
+        Born { process, since: process.stat(22) }
+    }
+
+    /// Whether it is still there, as a zombie at least. Half a minute later its number may be that of another one, which
+    /// began at another time.
+    pub fn is_there(&self) -> bool {
+        self.since.is_some() && self.process.stat(22) == self.since
+    }
+}
+
 /// What a command did until it was struck, or to its end.
 #[derive(Debug)]
 pub struct Seen {
@@ -95,7 +115,7 @@ pub struct Seen {
     /// Who was struck; nobody if the party made fewer calls.
     pub struck: Option<Struck>,
     /// Every process that was made.
-    pub born: Vec<Process>,
+    pub born: Vec<Born>,
 }
 
 /// A command that was struck, and goes its own way since.
@@ -300,7 +320,7 @@ impl Tracer {
             return Some(party);
         }
         let process = Process::new(child.as_raw());
-        self.seen.born.push(process);
+        self.seen.born.push(Born::of(process));
         let beside = process.status("PPid").and_then(|pid| pid.parse().ok()) == Some(self.root.as_raw());
         match party {
             // It may take a second one. What comes after that are hooks.

@@ -265,10 +265,11 @@ fn is_absent(container: &Container, state: Output) {
 #[track_caller]
 fn reap(seen: &Seen) {
     until("the end of what was made", || {
-        for process in &seen.born {
+        let there = || seen.born.iter().filter(|born| born.is_there()).map(|born| born.process);
+        for process in there() {
             let _ = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
         }
-        (!seen.born.iter().any(Process::is_alive)).then_some(())
+        (!there().any(|process| process.is_alive())).then_some(())
     });
 }
 
