@@ -60,7 +60,9 @@ fn peeked(mut container: Container) -> String {
 /// Nothing of the host: only the streams of the call, the container's root, and files in it.
 #[track_caller]
 fn only_the_containers(seen: &str, folder: &Path) {
-    for line in seen.lines().filter(|line| line.starts_with("seen ") && line.split(' ').count() == 3) {
+    // The peeking goes on: the last line may be half a line.
+    let whole = seen.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    for line in whole.lines().filter(|line| line.starts_with("seen ") && line.split(' ').count() == 3) {
         let (place, target) = line["seen ".len()..].split_once(' ').unwrap();
         let is_stream = ["fd/0", "fd/1", "fd/2"].iter().any(|end| place.ends_with(end));
         let inside = target == "/" || target.starts_with("/bin/") || target.starts_with("/proc");
