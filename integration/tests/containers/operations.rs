@@ -289,7 +289,8 @@ fn peer_16_create_refuses_a_frozen_cgroup(runtime: &Runtime) {
     fs::create_dir(container.cgroup()).unwrap();
     fs::write(container.cgroup().join("cgroup.freeze"), "1").unwrap();
     let mut create = container.create_call(&[]).spawn();
-    let ended = within(Duration::from_secs(10), || create.has_ended().then_some(()));
+    // Less than the 30 s after which a create that waits would end as well.
+    let ended = within(Duration::from_secs(20), || create.has_ended().then_some(()));
     fs::write(container.cgroup().join("cgroup.freeze"), "0").unwrap();
     assert!(ended.is_some(), "create waits for the thaw");
     create.wait().fails_with("frozen");
