@@ -1,6 +1,7 @@
 //! Waiting, never without an end.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,17 @@ thread_local! {
     static LIMIT: Cell<Duration> = const { Cell::new(DEADLINE) };
 }
 
+/// How many times as long everything may take in this process.
+static TIMES: AtomicU32 = AtomicU32::new(1);
+
 /// How long the test of this thread waits.
 pub fn limit() -> Duration {
-    LIMIT.get()
+    LIMIT.get() * TIMES.load(Ordering::Relaxed)
+}
+
+/// Has all tests of this process wait so many times as long.
+pub fn multiply(times: u32) {
+    TIMES.store(times, Ordering::Relaxed);
 }
 
 /// Says whether the test of this thread is known to fail, so that it need not wait for long.

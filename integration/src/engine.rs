@@ -2,7 +2,8 @@
 
 use crate::call::{Call, Output};
 use crate::container;
-use crate::deadline::{limit, until};
+use crate::deadline::until;
+use crate::process::Process;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,8 +55,7 @@ impl Engine {
 pub fn call(program: &str) -> Call {
     let folder = container::all();
     fs::create_dir_all(&folder).expect("make a folder for outputs");
-    // Many programs stand behind each call, in a slow machine.
-    Call::new(program, &folder).deadline(4 * limit())
+    Call::new(program, &folder)
 }
 
 /// A name that nothing else has.
@@ -70,6 +70,13 @@ pub fn cgroup_of(pid: i32) -> PathBuf {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the cgroup of a process");
     let path = text.lines().find_map(|line| line.strip_prefix("0::/")).expect("a cgroup of version 2");
     PathBuf::from(container::CGROUPS).join(path)
+}
+
+/// Waits until a process has come to its program: runc 1.1 calls it started a moment before, while it is `runc init` with many
+/// threads.
+#[track_caller]
+pub fn wait_for_program(pid: i32, words: &[&str]) {
+    until(&format!("{words:?} as process {pid}"), || (Process::new(pid).words() == words).then_some(()));
 }
 
 /// A container with a name, removed when dropped, running or not.

@@ -7,7 +7,7 @@
 extern crate integration;
 
 use integration::case::Peers;
-use integration::harness;
+use integration::{deadline, harness};
 use std::process::ExitCode;
 
 /// Tests that are the same with Docker and with Podman: the name with each, and the test.
@@ -37,5 +37,7 @@ areas! { engines:
 }
 
 fn main() -> ExitCode {
+    // Many programs stand behind each call, in a slow machine. What is waited for in a test begins with such calls, too.
+    deadline::multiply(4);
     harness::run(all(), Peers::behind_engines)
 }

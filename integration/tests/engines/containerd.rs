@@ -1,6 +1,6 @@
 //! containerd's own client, `ctr`, which names the runtime at every `run`.
 
-use integration::engine::{call, cgroup_of, fresh_name};
+use integration::engine::{call, cgroup_of, fresh_name, wait_for_program};
 use integration::{Call, Output, Pty, Runtime, until};
 use nix::unistd::pipe;
 use std::fs::{self, File};
@@ -238,6 +238,7 @@ fn row_80_ctr_same_id_in_two_namespaces(runtime: &Runtime) {
 /// The shim enables all controllers above the container itself.
 fn row_86_ctr_metrics(runtime: &Runtime) {
     let task = Task::start(runtime, &["--memory-limit=33554432"], &["sleep", "1000"]);
+    wait_for_program(task.listed().0, &["sleep", "1000"]);
     let metrics = task.call(&["metrics"]).run().ok().stdout;
     let value = |name: &str| {
         let line = metrics.lines().find(|line| line.split_whitespace().next() == Some(name));

@@ -64,7 +64,8 @@ const LISTENER: [&str; 3] =
 fn stop_signal(engine: Engine) {
     let container = engine.detached(&["--stop-signal=SIGUSR1"], &LISTENER);
     container.wait_for("ready");
-    container.call("stop", &[]).run().ok();
+    // Not killed because it hears after the usual ten seconds.
+    container.call("stop", &["--time=60"]).run().ok();
     container.wait_for("heard");
     assert_eq!(container.wait(), "9");
 }
@@ -80,7 +81,7 @@ fn host_pids(engine: Engine) {
     let container = engine.detached(&["--pid=host"], &["sh", "-c", "sleep 4321 & echo ready; exec sleep 1000"]);
     container.wait_for("ready");
     let group = cgroup_of(container.pid());
-    container.call("stop", &[]).run().ok();
+    container.call("stop", &["--time=60"]).run().ok();
     assert_eq!(container.wait(), "143");
     drop(container);
     until("the end of the cgroup", || (!group.exists()).then_some(()));
