@@ -4,6 +4,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -212,6 +213,14 @@ pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
 pub fn write_program(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
     let (path, content) = (path.as_ref(), content.as_ref());
     apart(|| fs::write(path, content)).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+}
+
+/// Makes a socket that nobody listens to any more: a child that another test makes meanwhile would listen until it comes to
+/// its own program.
+pub fn dead_socket(path: impl AsRef<Path>) {
+    let path = path.as_ref();
+    apart(|| UnixListener::bind(path).map(drop))
+        .unwrap_or_else(|error| panic!("listen at {}: {error}", path.display()));
 }
 
 /// In a thread with open files of its own: nobody can execute a file that is open for writing (`ETXTBSY`), and a child that

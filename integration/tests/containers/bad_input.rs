@@ -1,6 +1,7 @@
 //! Bad input that has no row of its own: each gets an error that says what is wrong, and the host is as before.
 
 use crate::containers::config_errors::{refused, refuses};
+use integration::bundle::dead_socket;
 use integration::mountinfo::{host_mount, text};
 use integration::{Container, Runtime, Snapshot, until};
 use serde_json::{Value, json};
@@ -126,7 +127,7 @@ fn rt_37_console_socket_that_cannot_be_reached_leaves_nothing(runtime: &Runtime)
     let mut container = Container::sleeper(runtime);
     container.bundle.set("/process/terminal", json!(true));
     let closed = container.folder().join("closed");
-    drop(std::os::unix::net::UnixListener::bind(&closed).unwrap());
+    dead_socket(&closed);
     let plain = container.folder().join("plain");
     fs::write(&plain, "").unwrap();
     for socket in ["/nowhere/at/all", text(&closed), text(&plain)] {

@@ -189,11 +189,11 @@ impl Manager {
 
 /// Writes to the container's socket, by the way that its program has.
 fn say(container: &Container, text: &str) {
-    let path = until("the socket", || {
+    // It has a name a moment before it takes anything.
+    until("the socket", || {
         let path = container.process().path("root/run/notify/notify.sock");
-        path.exists().then_some(path)
+        UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).ok()
     });
-    UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).unwrap();
 }
 
 fn prepared(runtime: &Runtime, script: &str) -> (Container, Manager) {

@@ -1,6 +1,7 @@
 //! `process.terminal` with `--console-socket`: what the engine gets, what the program finds, what is refused.
 
 use super::descriptors::holders;
+use integration::bundle::dead_socket;
 use integration::terminal::Received;
 use integration::{ConsoleSocket, Container, Output, Process, Runtime, Snapshot, until};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
@@ -309,7 +310,8 @@ fn row_39_a_broken_socket_is_refused(runtime: &Runtime) {
     let container = with_terminal(runtime, "");
     let file = container.folder().join("file");
     fs::write(&file, "").unwrap();
-    let closed = ConsoleSocket::listen(&container).path;
+    let closed = container.folder().join("s");
+    dead_socket(&closed);
     let long = container.folder().join("l".repeat(108));
     fs::write(&long, "").unwrap();
     let running = Container::sleeper(runtime);
