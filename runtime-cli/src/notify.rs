@@ -63,14 +63,15 @@ impl Notify {
     fn readiness(&self, pidfd: BorrowedFd<'_>) -> Option<String> {
         let mut buffer = [0; 4096];
         loop {
-            let mut fds = [PollFd::new(self.program.as_fd(), PollFlags::POLLIN), PollFd::new(pidfd, PollFlags::POLLIN)];
+            // The end first: the kernel looks at one after the other, and between the looks it may say so and end.
+            let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN), PollFd::new(self.program.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 Err(_) => return None,
                 Ok(_) => {}
             }
             // What it wrote before its end counts.
-            if !fds[0].any().unwrap_or(false) {
+            if !fds[1].any().unwrap_or(false) {
                 return None;
             }
             let length = self.program.recv(&mut buffer).ok()?;

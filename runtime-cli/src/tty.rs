@@ -213,7 +213,7 @@ impl Output {
         let mut left = None;
         let mut somebody_reads = true;
         loop {
-            let [data, ended] = self.look();
+            let [ended, data] = self.look();
             if ended && left.is_none() {
                 left = Some(HELD_BACK);
             }
@@ -239,9 +239,10 @@ impl Output {
         }
     }
 
-    /// Whether there is something to read, and whether the process has ended.
+    /// Whether the process has ended, and whether there is something to read. In this order: the kernel looks at one after
+    /// the other, and between the two looks a process may print its last words and end.
     fn look(&self) -> [bool; 2] {
-        readable([self.terminal.as_fd(), self.process.as_fd()], PollTimeout::ZERO)
+        readable([self.process.as_fd(), self.terminal.as_fd()], PollTimeout::ZERO)
     }
 
     /// Waits until there may be something new.

@@ -117,13 +117,14 @@ fn watch(view: &View<'_>, hook: &Hook<'_>, pid: i32, pidfd: Closing, output: &Cl
             None => -1,
             Some(deadline) => i32::try_from(deadline - process::monotonic_ms()?).unwrap_or(i32::MAX).max(0),
         };
-        let [text, ended] = process::poll_two([output.0, pidfd.0], left)?;
+        // Its end first: the kernel looks at one after the other, and it may write and end between the two looks.
+        let [ended, text] = process::poll_two([pidfd.0, output.0], left)?;
         // Once it has ended, what is in the pipe is all that matters: a child of it may keep the other end open.
         let more = text && said.take(output.0)?;
         if ended {
             break true;
         }
-        if !more && left == 0 {
+        if left == 0 {
             break false;
         }
         if text && !more {

@@ -27,7 +27,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use runtime_init::sys::owned::{pidfd_getfd, pidfd_send_signal};
 use runtime_init::sys::process::{prlimit, set_io_priority, set_scheduler};
@@ -36,7 +35,7 @@ use runtime_init::{Fault, Gate};
 
 use crate::at::ConfigPath;
 use crate::cgroup::Cgroup;
-use crate::container::{ContainerDir, Entry, Identity, Record, State, Status, Undo};
+use crate::container::{ContainerDir, Entry, Identity, Record, State, Status, Undo, process};
 use crate::error::{Error, Result, StepError};
 use crate::plan::hooks::Phase as HookPhase;
 use crate::plan::{Act, HostStep, Note, Plan};
@@ -507,16 +506,17 @@ impl<'a> Launch<'a> {
         }
     }
 
-    /// Ends whichever process there is and says how it ended; `None` if it had to be killed for being silent.
+    /// Ends whichever process there is and says how it ended; `None` if it had to be killed for being silent. One that is
+    /// ending already, which takes long where many mounts go with it, need not be.
     fn end(&mut self) -> Option<WaitStatus> {
+        let pid = self.init.as_ref().map(|init| init.pid);
         let process = self.init.take().map(|init| init.pidfd).or_else(|| self.usher.take())?;
-        let alive = !gate::readable(process.as_fd(), Duration::from_secs(1));
-        if alive {
+        let is_ending = || pid.is_some_and(|pid| process::is_ending(pid).unwrap_or(false));
+        let ends = gate::readable(process.as_fd(), Duration::from_secs(1)) || is_ending();
+        if !ends {
             kill(process.as_fd());
         }
-        let status = reap(process.as_fd());
-        // One that was ending already, which takes long where there are many mounts, is not killed any more.
-        status.filter(|status| !alive || !matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)))
+        reap(process.as_fd()).filter(|_| ends)
     }
 
     /// Leaves no process behind.
