@@ -1,6 +1,7 @@
 //! `process.user`, hostname and domainname, and a configuration without `linux`.
 
 use super::config_errors::refuses;
+use integration::mountinfo::spare_the_host;
 use integration::{Container, Process, Runtime};
 use serde_json::{Value, json};
 use std::fs;
@@ -204,6 +205,7 @@ fn decision_12_domainname_without_uts_namespace(runtime: &Runtime) {
 
 /// D15: all namespaces are the runtime's.
 fn cfg_92_linux_is_optional(runtime: &Runtime) {
+    spare_the_host(runtime);
     let script = "echo mark >/tmp/mark; cat /tmp/mark /etc/mark; ls -d /root; echo ready; sleep 1000";
     let mut container = Container::sh(runtime, script);
     container.bundle.file("/etc/mark", "inside\n", 0o644);
