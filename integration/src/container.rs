@@ -278,7 +278,11 @@ impl Container {
         let named = |process: &Process| process.words().contains(&self.id) && !inside(process);
         let apart =
             |process: &Process| process.stat(6) != own.stat(6) && process.namespace("mnt") == own.namespace("mnt");
-        Process::all().iter().any(|process| named(process) && apart(process) && process.is_alive())
+        let leaves = |process: &Process| named(process) && apart(process) && process.is_alive();
+        // It loses its words before its child gets another parent.
+        let parent = |process: &Process| process.status("PPid")?.parse().ok().map(Process::new);
+        let kept = |process: &Process| parent(process).is_some_and(|parent| parent != own && !inside(&parent));
+        Process::all().iter().any(|process| leaves(process) || inside(process) && kept(process))
     }
 
     /// Runs words in the container, to their end.
@@ -319,13 +323,14 @@ impl Container {
         until(&what, || Some(self.stdout()).filter(|found| found.contains(text)))
     }
 
-    /// Waits for the container's init, which is this process's child once the runtime has ended,
-    /// and returns its exit code, or 128 plus the signal.
+    /// Waits for the container's init, which is this process's child once the runtime has ended (of crun 1.8 the process by
+    /// which it detaches), and returns its exit code, or 128 plus the signal.
     pub fn reap(&self, pid: i32) -> i32 {
         until("the end of the container's init", || match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => Some(code),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
             Ok(_) | Err(Errno::EINTR) => None,
+            Err(Errno::ECHILD) if Process::new(pid).stat(3).is_some() => None,
             Err(error) => panic!("wait for {pid}: {error}"),
         })
     }
