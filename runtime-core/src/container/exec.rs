@@ -140,7 +140,7 @@ impl Container {
         let into_frozen = request.ignore_paused;
         let target = Target { dir: &self.dir, state: sight.state(), init: pidfd.as_fd(), cgroup, into_frozen };
         match launch::exec(&plan, target, stdio, &self.image, tracer) {
-            Err(error) if has_ended(*pid, pidfd.as_fd(), &error)? => Err(self.unfit("exec in", Status::Stopped)),
+            Err(error) if has_ended(*pid, pidfd.as_fd(), &error) => Err(self.unfit("exec in", Status::Stopped)),
             other => {
                 let mut init = other?;
                 init.notes.extend_from_slice(plan.notes());
@@ -180,7 +180,8 @@ fn drop_what_is_done(config: &mut Value) {
 
 /// Whether the container's process has ended, of which `error` may have been the first sign: one that is just ending loses
 /// its namespaces, or has the others of its pid namespace killed and waits for them, before it counts as ended.
-fn has_ended(pid: i32, pidfd: BorrowedFd<'_>, error: &Error) -> Result<bool> {
+/// Where that cannot be told, `error` stands.
+fn has_ended(pid: i32, pidfd: BorrowedFd<'_>, error: &Error) -> bool {
     const LAST_MOMENTS: Duration = Duration::from_millis(100);
     let is_lost = |step: &StepError| match step.side {
         Side::Host => matches!(step.errno, Errno::ENOENT | Errno::ESRCH),
@@ -192,9 +193,9 @@ fn has_ended(pid: i32, pidfd: BorrowedFd<'_>, error: &Error) -> Result<bool> {
         Error::Died { .. } => true,
         _ => false,
     };
-    let within = |limit| process::ended(pidfd, limit);
-    Ok(within(if is_sign { LAST_MOMENTS } else { Duration::ZERO })?
-        || is_sign && process::is_ending(pid)? && within(KILL_WAIT)?)
+    let within = |limit| process::ended(pidfd, limit).unwrap_or(false);
+    within(if is_sign { LAST_MOMENTS } else { Duration::ZERO })
+        || is_sign && process::is_ending(pid).unwrap_or(false) && within(KILL_WAIT)
 }
 
 /// The process with what it takes from the container's own where it says nothing, as in runc: one that is written without
