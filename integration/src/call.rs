@@ -250,7 +250,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.has_ended() {
             let _ = self.child.kill();
-            let _ = self.child.wait();
+            // Who is stuck in the kernel, or traced by a thread that does not let go, does not end by that.
+            let _ = within(limit(), || self.child.try_wait().ok().flatten());
         }
     }
 }

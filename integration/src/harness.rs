@@ -39,10 +39,11 @@ macro_rules! areas {
 }
 
 /// Runs `cases` against the binary named by `RUNTIME`, with the options of libtest on the command line. `peers` has
-/// what each peer is known to fail.
+/// what each peer is known to fail. `PARTITION=2/3` runs every third test from the second on, as in nextest.
 pub fn run(cases: Vec<Case>, peers: fn(Name) -> Peers) -> ExitCode {
     let arguments = Arguments::from_args();
-    let (runtime, here) = match Runtime::from_environment().and_then(|runtime| Ok((runtime, Place::here()?))) {
+    let found = || Ok::<_, String>((Runtime::from_environment()?, Place::here()?, partition()?));
+    let (runtime, here, (part, parts)) = match found() {
         Ok(found) => found,
         Err(error) => {
             eprintln!("{error}");
@@ -51,7 +52,21 @@ pub fn run(cases: Vec<Case>, peers: fn(Name) -> Peers) -> ExitCode {
     };
     collect_panics();
     let peers = peers(runtime.name);
-    libtest_mimic::run(&arguments, trials(cases, &Arc::new(runtime), here, &Arc::new(peers))).exit_code()
+    let trials = trials(cases, &Arc::new(runtime), here, &Arc::new(peers));
+    libtest_mimic::run(&arguments, trials.into_iter().skip(part - 1).step_by(parts).collect()).exit_code()
+}
+
+/// Which part of the tests is to run, and of how many.
+fn partition() -> Result<(usize, usize), String> {
+    let Some(word) = std::env::var_os("PARTITION") else { return Ok((1, 1)) };
+    let numbers = word.to_str().and_then(|word| {
+        let (part, parts) = word.split_once('/')?;
+        Some((part.parse().ok()?, parts.parse().ok()?))
+    });
+    match numbers {
+        Some((part, parts)) if 0 < part && part <= parts => Ok((part, parts)),
+        _ => Err(format!("PARTITION={}: expected a part and the number of parts, such as 1/2", word.display())),
+    }
 }
 
 fn trials(cases: Vec<Case>, runtime: &Arc<Runtime>, here: Place, peers: &Arc<Peers>) -> Vec<Trial> {

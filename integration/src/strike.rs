@@ -229,8 +229,12 @@ impl Tracer {
                 // Left for whoever waits for the call.
                 return;
             }
-            let status = waitpid(pid, Some(all)).expect("wait for a tracee");
-            self.handle(pid, status);
+            // Another thread's exit_group takes the stop away from a thread between the two looks, and a first thread can be
+            // reaped only after the others, of whom the next look tells.
+            match waitpid(pid, Some(all | WaitPidFlag::WNOHANG)).expect("wait for a tracee") {
+                WaitStatus::StillAlive => continue,
+                status => self.handle(pid, status),
+            }
             if self.seen.struck.is_some() {
                 return;
             }
