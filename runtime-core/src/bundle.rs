@@ -34,7 +34,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Step`] if the directory or the file cannot be read, [`Error::Config`] if the text is not a
-    /// configuration of runtime-spec 1.x.
+    /// configuration of runtime-spec 1.x. What its values ask for is judged by [`Plan::create`](crate::Plan::create).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let dir = std::fs::canonicalize(path)

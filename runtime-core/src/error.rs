@@ -76,7 +76,7 @@ pub enum Problem {
         /// What belongs there.
         expected: Cow<'static, str>,
     },
-    /// The value is not one that the field can have.
+    /// The value is of the right type, but not one that the field can have.
     #[error("{value}: expected {expected}")]
     Invalid {
         /// The value as given, quoted where it is a string.
@@ -90,7 +90,7 @@ pub enum Problem {
         /// Why, and what helps.
         reason: Cow<'static, str>,
     },
-    /// The text is not JSON, or not of the type that the field has.
+    /// The text is not JSON, or not of the type that the field has, as a word that the type does not know (`RLIMIT_FOO`).
     #[error("{}{message}", .place.map_or(String::new(), |(line, column)| format!("line {line}, column {column}: ")))]
     Json {
         /// Line and column, from 1, where they are known.

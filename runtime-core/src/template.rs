@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-/// A configuration to start from. With `rootless`, the caller's user and group id, one that needs no privileges.
+/// A configuration to start from: `sh` on a terminal, in the root `rootfs`, which is read-only. With `rootless`, the caller's
+/// user and group id, one that needs no privileges.
 #[must_use]
 pub fn spec_template(rootless: Option<(u32, u32)>) -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);

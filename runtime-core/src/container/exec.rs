@@ -100,12 +100,13 @@ impl Container {
         }
     }
 
-    /// Executes one more process in the container's namespaces and cgroup. When this returns its program runs. It is a child of
-    /// the caller's, to be waited for: see [`Process`].
+    /// Executes one more process in the container's namespaces and cgroup, also before the container is started. When this
+    /// returns its program runs. It is a child of the caller's, to be waited for: see [`Process`].
     ///
     /// # Errors
-    /// [`StateProblem::Status`] for a container that is stopped, or paused unless that is ignored; [`Error::Config`] for
-    /// a request that is wrong; what the launch reports.
+    /// [`StateProblem::Status`] for a container that is stopped, or paused without [`ExecRequest::ignore_paused`];
+    /// [`Error::Config`] for a request that is wrong, or if only one of it and `stdio` is for a terminal; what the launch
+    /// reports.
     pub fn exec(&self, request: &ExecRequest, stdio: Stdio) -> Result<Process> {
         self.exec_told(request, stdio, Tracer::off())
     }

@@ -79,8 +79,8 @@ impl Store {
     /// first process waits for [`Container::start`].
     ///
     /// # Errors
-    /// [`StateProblem::InvalidId`], [`StateProblem::AlreadyExists`], [`StateProblem::OtherPlan`], and what the launch reports.
-    /// Nothing is left of the container then.
+    /// [`StateProblem::InvalidId`], [`StateProblem::AlreadyExists`], [`StateProblem::OtherPlan`], [`Error::Config`] if only one
+    /// of `plan` and `stdio` is for a terminal, and what the launch reports. Nothing is left of the container then.
     pub fn create(&self, id: &str, plan: &Plan, stdio: Stdio) -> Result<Container> {
         self.create_told(id, plan, stdio, Tracer::off())
     }
@@ -265,6 +265,7 @@ impl Container {
 
     /// Sends `signal`, a number as in signal(7), to the first process. SIGKILL ends all processes of a container that has no pid
     /// namespace of its own, since there the kernel does not do that; they may have outlived the first one.
+    /// Nobody's end is waited for.
     ///
     /// # Errors
     /// [`StateProblem::Status`] unless it is created, running or paused, or there are such processes.
